@@ -1,0 +1,1 @@
+"""How the tasks are weighed against each other."""

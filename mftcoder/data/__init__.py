@@ -1,0 +1,1 @@
+"""From records on disk to packed batches: one idea a file."""

@@ -1,0 +1,1 @@
+"""Where and how the step runs: one process, DDP, DeepSpeed, FSDP2."""

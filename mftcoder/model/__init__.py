@@ -1,0 +1,1 @@
+"""Loading causal language models, packed attention and the fused loss."""

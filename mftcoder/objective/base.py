@@ -1,0 +1,39 @@
+"""The contract of all objectives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mftcoder.core.batch import Batch
+
+Reduction = Literal["token", "sample"]
+Normalization = Literal["step", "expected"]
+
+
+class Objective(ABC):
+    """What is minimised: L = sum_t w_t L_t / sum_t w_t, with L_t the mean over task t's units in the global batch.
+
+    reduction: token, the units are supervised tokens; sample, they are samples, each with the mean of its tokens.
+    normalization: step, over the tasks and tokens that came; expected, over those that the mixture promises a step,
+    which gives every task its weight also where it is often absent.
+    """
+
+    reduction: Reduction
+    normalization: Normalization
+
+    def counts(self, batch: Batch, num_tasks: int) -> Tensor:
+        """Units (tokens or samples) of each task in `batch`: [T] float64, on the batch's device."""
+        units = batch.supervised if self.reduction == "token" else (batch.supervised > 0)
+        counts = batch.tasks.new_zeros(num_tasks, dtype=units.double().dtype)
+        return counts.index_add(0, batch.tasks, units.to(counts.dtype))
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Batch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """One micro-batch: its loss, sum over t of coefficients[t] * total[t], and the detached total [T] float64.
+
+        total[t] is the sum over t's units of their losses; coefficients [T] are w_t / (N_t sum of w).
+        A batch without any target gives a zero that is tied to the parameters, so that no rank waits for another.
+        """

@@ -1,0 +1,1 @@
+"""How parameters are grouped for the optimizer."""

@@ -1,0 +1,1 @@
+"""How a dialogue becomes text, tokens and a supervised mask."""
