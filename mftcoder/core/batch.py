@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -55,12 +55,9 @@ class Batch:
         """The same batch with its tensors on `device`."""
         if device.type == "cpu":
             return self
-        return Batch(
-            *(t.to(device, non_blocking=True) for t in (self.input_ids, self.position_ids, self.labels)),
-            *(t.to(device, non_blocking=True) for t in (self.sample_ids, self.tasks, self.supervised)),
-            boundaries=None if self.boundaries is None else self.boundaries.to(device, non_blocking=True),
-            num_tokens=self.num_tokens,
-        )
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {k: t.to(device, non_blocking=True) for k, t in tensors.items() if isinstance(t, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, slots=True)
