@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,9 @@ class Batch:
         if device.type == "cpu":
             return self
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {k: t.to(device, non_blocking=True) for k, t in tensors.items() if isinstance(t, Tensor)}
+        moved: dict[str, Any] = {
+            k: t.to(device, non_blocking=True) for k, t in tensors.items() if isinstance(t, Tensor)
+        }
         return replace(self, **moved)
 
 
