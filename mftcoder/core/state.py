@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 
 class Stateful(Protocol):
-    """Anything with a state of nested dicts and lists of tensors, numbers, strings, booleans and None."""
+    """Anything with a state of nested dicts, lists and tuples of tensors, numbers, strings, booleans and None.
+
+    Every rank calls both methods, so that they may be collective; what rank 0 returns is saved.
+    """
 
     def state_dict(self) -> dict[str, Any]:
         """The state, complete enough to continue to the bit."""
@@ -20,11 +24,14 @@ class Stateful(Protocol):
 class Weights(Protocol):
     """The trainable weights, in a layout that other tools load (Hugging Face or PEFT)."""
 
-    def save(self, directory: Path) -> None:
-        """Write them as safetensors with their config into `directory`."""
+    def snapshot(self) -> Callable[[Path], None]:
+        """Copy them now; the returned function writes the copies, safetensors with their config, into a directory.
+
+        Every rank must call it, rank 0 calls what it returns, perhaps later and in another thread.
+        """
 
     def load(self, directory: Path) -> None:
-        """Read back what save wrote."""
+        """Read back what was written; every rank must call it."""
 
 
 @dataclass

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -32,6 +32,10 @@ class Engine(ABC):
     @abstractmethod
     def start(self, *, seed: int) -> None:
         """Join the other processes, choose the device, seed all generators."""
+
+    def building(self) -> AbstractContextManager[Any]:
+        """The context in which the model is to be loaded, for engines that cut it up meanwhile."""
+        return nullcontext()
 
     @abstractmethod
     def prepare(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
@@ -62,12 +66,30 @@ class Engine(ABC):
         """Rank 0's `value` (any picklable thing), on every rank."""
 
     @abstractmethod
-    def weights(self) -> dict[str, Tensor]:
-        """All trainable parameters by name, whole, on the CPU, on rank 0 (empty elsewhere)."""
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's `value` (any picklable thing), in the order of the ranks, on rank 0 (empty elsewhere)."""
 
     @abstractmethod
-    def optimizer_state(self) -> dict[str, Any]:
-        """The optimizer's state keyed by parameter name, whole, on rank 0 (empty elsewhere)."""
+    def weights(self) -> dict[str, Tensor]:
+        """All trainable parameters by name, whole, on the CPU, on rank 0 (empty elsewhere).
+
+        Names are those of the model given to prepare.
+        """
+
+    @abstractmethod
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Set the trainable parameters to what `weights()` gave, on any engine; every rank passes them.
+
+        Raises ValueError naming the parameters that are missing, unknown, or of another shape.
+        """
+
+    @abstractmethod
+    def optimizer_state(self) -> dict[str, dict[str, Any]]:
+        """The optimizer's state of each parameter by its name, whole, on rank 0 (empty elsewhere)."""
+
+    @abstractmethod
+    def load_optimizer_state(self, state: Mapping[str, dict[str, Any]]) -> None:
+        """Continue with what `optimizer_state()` gave, on any engine; every rank passes it."""
 
     @abstractmethod
     def finish(self) -> None:
