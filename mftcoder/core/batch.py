@@ -37,10 +37,10 @@ class Batch:
     Packed: R = 1 and the samples stand end to end; `boundaries` [S + 1] int32 are their cumulative lengths.
     Padded: R = S, rows are filled up on the right, `boundaries` is None (causal attention never looks right).
 
-    input_ids, position_ids: [R, L] int64; positions restart with each sample.
+    input_ids, position_ids: [R, L] int64; positions restart with each sample (and run on over padding).
     labels: [R, L] int64, already shifted: position i holds the token to predict there, or IGNORED.
     sample_ids: [R, L] int64, which sample of the batch a position belongs to (0 on padding, whose label is IGNORED).
-    tasks: [S] int64, the task of each sample. supervised: [S] int64, the targets of each sample.
+    tasks, lengths, supervised: [S] int64, each sample's task, tokens and targets.
     """
 
     input_ids: Tensor
@@ -49,14 +49,18 @@ class Batch:
     sample_ids: Tensor
     tasks: Tensor
     supervised: Tensor
+    lengths: Tensor
     boundaries: Tensor | None
-    num_tokens: int
+
+    def tokens_by_task(self, num_tasks: int) -> Tensor:
+        """Real tokens of each task, [T] float64."""
+        return torch.zeros(num_tasks, dtype=torch.float64).index_add_(0, self.tasks, self.lengths.double())
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tensors on `device`."""
+        """The same batch on `device`, but for the boundaries, which the attention reads on the CPU."""
         if device.type == "cpu":
             return self
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "boundaries"}
         moved: dict[str, Any] = {
             k: t.to(device, non_blocking=True) for k, t in tensors.items() if isinstance(t, Tensor)
         }

@@ -58,6 +58,10 @@ class Engine(ABC):
         """Update the parameters and clear the gradients."""
 
     @abstractmethod
+    def discard(self) -> None:
+        """Clear the gradients and leave the parameters as they are."""
+
+    @abstractmethod
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of `tensor` over all ranks, on every rank."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from mftcoder.core.batch import Batch
@@ -25,15 +26,15 @@ class Objective(ABC):
     normalization: Normalization
 
     def counts(self, batch: Batch, num_tasks: int) -> Tensor:
-        """Units (tokens or samples) of each task in `batch`: [T] float64, on the batch's device."""
+        """Units (supervised tokens, or samples that have any) of each task in `batch`: [T] float64."""
         units = batch.supervised if self.reduction == "token" else (batch.supervised > 0)
-        counts = batch.tasks.new_zeros(num_tasks, dtype=units.double().dtype)
-        return counts.index_add(0, batch.tasks, units.to(counts.dtype))
+        return torch.zeros(num_tasks, dtype=torch.float64).index_add_(0, batch.tasks, units.double())
 
     @abstractmethod
-    def losses(self, model: nn.Module, batch: Batch, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """One micro-batch: its loss, sum over t of coefficients[t] * total[t], and the detached total [T] float64.
+    def losses(self, model: nn.Module, batch: Batch, coefficients: Tensor, focal_gamma: float) -> tuple[Tensor, Tensor]:
+        """One micro-batch: its loss, sum over t of coefficients[t] * total[t], and the detached total [T].
 
-        total[t] is the sum over t's units of their losses; coefficients [T] are w_t / (N_t sum of w).
+        total[t] is the sum over t's units of their losses; coefficients [T] are w_t / (N_t sum of w). A focal_gamma
+        other than 0 puts the factor (1 - p) ** gamma on each token in the loss, not in the totals.
         A batch without any target gives a zero that is tied to the parameters, so that no rank waits for another.
         """

@@ -1,0 +1,49 @@
+"""How long and in what portions a run trains, and what it does every so many steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The `training` node. Steps are optimizer steps; a global batch is
+    world size * per_device_train_batch_size * gradient_accumulation_steps packs (or dialogues, where data is padded).
+
+    num_train_epochs: passes over the data. max_train_steps: a limit that wins over it.
+    max_grad_norm: the global gradient norm is clipped to it. log_interval, evaluation_steps, diagnostics_steps: steps
+    between two logs, validations, and measurements of each task's gradient; None for never.
+    evaluate_first: validate before the first step. early_stopping: stop after early_stopping_stall_num validations in
+    a row without a new best. sample_generations: validation prompts a task that are answered before and after.
+    non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it.
+    """
+
+    num_train_epochs: float
+    max_train_steps: int | None
+    per_device_train_batch_size: int
+    per_device_eval_batch_size: int
+    gradient_accumulation_steps: int
+    max_grad_norm: float | None
+    log_interval: int
+    evaluation_steps: int | None
+    evaluate_first: bool
+    diagnostics_steps: int | None
+    early_stopping: bool
+    early_stopping_stall_num: int
+    sample_generations: int
+    non_finite: Literal["raise", "skip"]
+
+    def __post_init__(self) -> None:
+        counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("sample_generations",)}
+        faults = [
+            f"training.{name}: {value} is not above 0"
+            for name, value in counts.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
+        ]
+        if faults:
+            raise ValueError("\n".join(faults))
+
+    def packs_per_step(self, world_size: int) -> int:
+        """Packs of one global batch."""
+        return world_size * self.per_device_train_batch_size * self.gradient_accumulation_steps

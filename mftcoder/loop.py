@@ -1,0 +1,178 @@
+"""The arithmetic of one multi-task optimizer step, and the generator of steps.
+
+The units of every task are counted over the whole global batch, all micro-batches and all ranks, before the first
+backward pass. So each micro-batch knows the final coefficient of its tokens, and gradients only need summing: loss and
+gradient are the same however the batch is split.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mftcoder.balancer.base import Balancer, GradientBalancer
+from mftcoder.core.batch import Batch, Sample, TaskLosses
+from mftcoder.core.coefficients import EffectiveWeights, coefficients
+from mftcoder.engine.base import Engine
+from mftcoder.objective.base import Objective
+from mftcoder.task_gradients import set_gradient, task_gradients
+
+MicroBatches = Sequence[Sequence[Sample]]
+
+
+@dataclass
+class Report:
+    """What one optimizer step did. Vectors are [T] over the tasks and already summed over all ranks.
+
+    step: steps finished. loss: the weighted objective. weights: of the tasks that came, with sum 1. tokens: real tokens
+    by task. positions: what the model was fed, padding included. grad_norm: before clipping. seconds: by phase.
+    gradients: [T, P] of the tasks' means, where they were taken apart. skipped: something was not finite, so nothing
+    was updated.
+    """
+
+    step: int
+    loss: float
+    losses: TaskLosses
+    weights: Tensor
+    tokens: Tensor
+    positions: int
+    learning_rate: float
+    grad_norm: float
+    skipped: bool = False
+    gradients: Tensor | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """Takes optimizer steps; knows nothing of data order, evaluation, logs or checkpoints.
+
+    collate: samples to a batch. learning_rate: from a group's peak and the step. priors [T]: the tasks' own weights,
+    which multiply the balancer's. expected [T]: units that the mixture promises a step (normalization=expected), or
+    None. diagnostics_steps: steps between two measurements of the tasks' gradients, or None.
+    """
+
+    engine: Engine
+    objective: Objective
+    balancer: Balancer
+    collate: Callable[[Sequence[Sample]], Batch]
+    learning_rate: Callable[[float, int], float]
+    max_grad_norm: float | None
+    priors: Tensor
+    expected: Tensor | None
+    effective: EffectiveWeights
+    diagnostics_steps: int | None
+
+    def __post_init__(self) -> None:
+        self.peaks = [group["lr"] for group in self.engine.optimizer.param_groups]
+
+    def step(self, number: int, micro_batches: MicroBatches) -> Report:
+        """Train on this rank's micro-batches of global batch `number` (from 0)."""
+        seconds: dict[str, float] = defaultdict(float)
+        by_task = isinstance(self.balancer, GradientBalancer) or self._diagnoses(number)
+        with _clock(seconds, "data"):
+            batches = self._batches(micro_batches, by_task=by_task)
+            counts, tokens, positions = self._count([b for own in batches for b in own])
+            weights = self.balancer.weights(number, counts) * self.priors
+            shares = coefficients(weights, counts, self.expected)
+        with _clock(seconds, "forward_backward"):
+            gradients = None
+            if by_task:
+                loss, totals, gradients = self._by_task(batches, counts, shares)
+            else:
+                loss, totals = self._together(batches[0], shares)
+        with _clock(seconds, "optimizer"):
+            rate = self._set_learning_rate(number)
+            norm = self.engine.clip(self.max_grad_norm)
+            finite = math.isfinite(norm) and bool(torch.isfinite(totals).all())
+            (self.engine.step if finite else self.engine.discard)()
+        losses = TaskLosses(totals, counts)
+        if finite:
+            self.effective.add(weights, counts, shares)
+            if self.balancer.probe == "train" and self.balancer.wants(number):
+                self.balancer.observe(number, losses)
+        active = torch.where(losses.present, weights, 0.0)
+        return Report(
+            step=number + 1, loss=loss, losses=losses, weights=active / active.sum().clamp(min=1e-300), tokens=tokens,
+            positions=positions, learning_rate=rate, grad_norm=norm, skipped=not finite, gradients=gradients,
+            seconds=seconds,
+        )  # fmt: skip
+
+    def _diagnoses(self, number: int) -> bool:
+        return self.diagnostics_steps is not None and (number + 1) % self.diagnostics_steps == 0
+
+    def _batches(self, micro_batches: MicroBatches, *, by_task: bool) -> list[list[Batch]]:
+        """The micro-batches as one list; with by_task, one list a task, of micro-batches with nothing but it."""
+        if not by_task:
+            return [[self.collate(samples) for samples in micro_batches]]
+        parts = [[[s for s in samples if s.task == t] for samples in micro_batches] for t in range(len(self.priors))]
+        return [[self.collate(part) for part in own if part] for own in parts]
+
+    def _count(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, int]:
+        """Over all ranks: units by task, real tokens by task, and positions that the model is fed."""
+        zeros = torch.zeros(len(self.priors), dtype=torch.float64)
+        units = sum((self.objective.counts(b, len(zeros)) for b in batches), zeros)
+        tokens = sum((b.tokens_by_task(len(zeros)) for b in batches), zeros)
+        positions = torch.tensor([float(sum(b.input_ids.numel() for b in batches))], dtype=torch.float64)
+        over_all = self.engine.sum(torch.cat([units, tokens, positions]))
+        return over_all[: len(zeros)], over_all[len(zeros) : -1], int(over_all[-1])
+
+    def _together(self, batches: Sequence[Batch], shares: Tensor) -> tuple[float, Tensor]:
+        """Backward through all micro-batches; the loss and the totals [T] over all ranks."""
+        coefs, sums = shares.to(self.engine.device), torch.zeros(1 + len(shares), dtype=torch.float64)
+        for i, batch in enumerate(batches, 1):
+            with self.engine.autocast():
+                loss, totals = self.objective.losses(
+                    self.engine.model, batch.to(self.engine.device), coefs, self.balancer.focal_gamma
+                )
+            self.engine.backward(loss, last=i == len(batches))
+            sums += torch.cat([loss.detach()[None].double(), totals]).cpu()
+        sums = self.engine.sum(sums)
+        return float(sums[0]), sums[1:]
+
+    def _by_task(
+        self, batches: Sequence[Sequence[Batch]], counts: Tensor, shares: Tensor
+    ) -> tuple[float, Tensor, Tensor]:
+        """As _together, with the gradients [T, P] of the tasks' means, which the balancer may combine."""
+        own = [[b.to(self.engine.device) for b in batches_of_task] for batches_of_task in batches]
+        gradients, totals = task_gradients(self.engine, self.objective, own, counts, self.balancer.focal_gamma)
+        totals = self.engine.sum(totals)
+        mass = (shares * counts).to(gradients)
+        if isinstance(self.balancer, GradientBalancer):
+            present = (counts > 0).nonzero().flatten().to(gradients.device)
+            direction = self.balancer.combine(gradients[present], mass[present])
+        else:
+            direction = mass @ gradients
+        set_gradient(self.engine, direction)
+        return float((shares * totals).sum()), totals, gradients
+
+    def _set_learning_rate(self, number: int) -> float:
+        """Of every parameter group; that of the first is returned."""
+        for group, peak in zip(self.engine.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = self.learning_rate(peak, number)
+        return float(self.engine.optimizer.param_groups[0]["lr"])
+
+
+def steps(trainer: Trainer, first: int, last: int, take: Callable[[], MicroBatches]) -> Iterator[Report]:
+    """Reports of steps `first` to `last` - 1; take() gives this rank's micro-batches of the next global batch."""
+    for number in range(first, last):
+        started = time.perf_counter()
+        micro_batches = take()
+        taken = time.perf_counter() - started
+        report = trainer.step(number, micro_batches)
+        report.seconds["data"] += taken
+        yield report
+
+
+@contextmanager
+def _clock(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[phase] += time.perf_counter() - started

@@ -1,0 +1,189 @@
+"""The fused, weighted, per-task linear cross-entropy: the logits of a batch never exist at once.
+
+Only the supervised positions meet the head, a chunk at a time; the gradient of a chunk's loss is computed as soon as
+its logits are there, with every token's coefficient folded in, and the logits are dropped. So the memory is that of one
+chunk, and the head runs forward once and backward once. The head is called as a module: a bias, an adapter on
+it, a tied or a frozen weight are all right, and only what is trainable costs a gradient.
+
+Related: the chunked losses of Liger-Kernel (arXiv 2410.10989) and Cut Cross-Entropy (arXiv 2411.09009), which return
+one mean; the coefficients, the per-task sums and the focal factor are what a multi-task objective adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+CHUNK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What M supervised positions are to predict, and what each is worth.
+
+    labels, tasks: [M] int64. units: [M], the share of its task's unit that a token makes: 1 for token means,
+    1 / (targets of its sample) for sample means. coefficients: [T], the weight of each task's units in the loss.
+    focal_gamma: exponent of the factor (1 - p) ** gamma on each token's loss (arXiv 1708.02002); 0 for none.
+    """
+
+    labels: Tensor
+    tasks: Tensor
+    units: Tensor
+    coefficients: Tensor
+    focal_gamma: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """What a model does to its logits after the head: z -> softcap * tanh(scale * z / softcap)."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """The transformed logits."""
+        logits = logits if self.scale == 1.0 else logits * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+    def scale_gradient(self, gradient: Tensor, transformed: Tensor) -> Tensor:
+        """The gradient with respect to the head's output, in place of that with respect to `transformed`."""
+        if self.softcap is not None:
+            gradient.mul_(1 - (transformed / self.softcap).square_())
+        return gradient if self.scale == 1.0 else gradient.mul_(self.scale)
+
+
+def linear_cross_entropy(
+    hidden: Tensor, head: nn.Module, targets: Targets, transform: Transform, chunk_tokens: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss and per-task totals of hidden states [M, H] that `head` turns into logits [M, V].
+
+    loss = sum over i of coefficients[task_i] * unit_i * (1 - p_i) ** gamma * ce_i, a scalar in hidden's accuracy
+    (float32 at least); totals [T] = sum of unit_i * ce_i over the tokens of each task, detached. With M = 0 the loss is
+    a zero that is tied to the hidden states and to the head.
+    """
+    trainable = [p for p in head.parameters() if p.requires_grad]
+    if len(hidden) == 0:
+        zero = hidden.sum() * 0 + sum((p.sum() * 0 for p in trainable), hidden.new_zeros(()))
+        return zero, torch.zeros_like(targets.coefficients)
+    loss, totals = _Fused.apply(  # type: ignore[no-untyped-call]
+        hidden, head, targets, transform, chunk_tokens, *trainable
+    )
+    return loss, totals
+
+
+def dense_cross_entropy(
+    hidden: Tensor, head: nn.Module, targets: Targets, transform: Transform
+) -> tuple[Tensor, Tensor]:
+    """The same as linear_cross_entropy, through all logits at once: the reference, and `loss_kernel: dense`."""
+    logits = transform.apply(_upcast(head(hidden)))
+    ce = nn.functional.cross_entropy(logits, targets.labels, reduction="none") if len(hidden) else logits.sum(-1)
+    focal = (1 - torch.exp(-ce)) ** targets.focal_gamma if targets.focal_gamma else torch.ones_like(ce)
+    weights = (targets.coefficients[targets.tasks] * targets.units).to(ce)
+    loss = (weights * focal * ce).sum() + hidden.sum() * 0
+    totals = torch.zeros_like(targets.coefficients)
+    return loss, totals.index_add_(0, targets.tasks, (ce.detach() * targets.units).to(totals))
+
+
+class _Fused(torch.autograd.Function):
+    """Computes the gradient in the forward pass; backward only scales it by what comes from above."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        head: nn.Module,
+        targets: Targets,
+        transform: Transform,
+        chunk_tokens: int | None,
+        *trainable: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        need = any(ctx.needs_input_grad)
+        totals = torch.zeros_like(targets.coefficients)
+        loss = torch.zeros((), dtype=_accumulator(hidden), device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if need else hidden
+        grads = [torch.zeros_like(p, dtype=_accumulator(p)) for p in trainable]
+        size = chunk_tokens or _chunk_tokens(head, hidden)
+        for start in range(0, len(hidden), size):
+            part = slice(start, start + size)
+            with torch.set_grad_enabled(need):
+                chunk = hidden[part].detach().requires_grad_(need)
+                raw = head(chunk)
+            ce, gradient = _chunk(raw.detach(), part, targets, transform, need=need)
+            units = targets.units[part].to(ce)
+            weights = targets.coefficients[targets.tasks[part]].to(ce) * units
+            loss += (weights * _focal(ce, targets.focal_gamma)).sum()
+            totals.index_add_(0, targets.tasks[part], (ce * units).to(totals))
+            if need:
+                # The gradient leaves this function for the chunk and the trainable parameters only.
+                here = torch.autograd.grad(raw, [chunk, *trainable], gradient.to(raw.dtype))
+                grad_hidden[part] = here[0]
+                if grads:
+                    torch._foreach_add_(grads, here[1:])
+        ctx.save_for_backward(grad_hidden, *(g.to(p.dtype) for g, p in zip(grads, trainable, strict=True)))
+        ctx.mark_non_differentiable(totals)
+        return loss, totals
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, *grads = ctx.saved_tensors
+        upstream = grad_outputs[0]
+        return (
+            upstream.to(grad_hidden.dtype) * grad_hidden,
+            None,
+            None,
+            None,
+            None,
+            *(upstream.to(g.dtype) * g for g in grads),
+        )
+
+
+def _chunk(raw: Tensor, part: slice, targets: Targets, transform: Transform, *, need: bool) -> tuple[Tensor, Tensor]:
+    """Cross-entropies [C] of one chunk's head outputs [C, V] and, if needed, the loss's gradient in them, [C, V]."""
+    logits = transform.apply(_upcast(raw))
+    labels = targets.labels[part]
+    log_sum = torch.logsumexp(logits, dim=-1)
+    ce = log_sum - logits.gather(1, labels[:, None]).squeeze(1)
+    if not need:
+        return ce, raw
+    weights = targets.coefficients[targets.tasks[part]].to(ce) * targets.units[part].to(ce)
+    slope = weights * _focal_slope(ce, targets.focal_gamma)
+    shared = transform.softcap is not None or logits.data_ptr() == raw.data_ptr()
+    gradient = (logits - log_sum[:, None]).exp_() if shared else logits.sub_(log_sum[:, None]).exp_()
+    gradient[torch.arange(len(labels), device=labels.device), labels] -= 1
+    gradient.mul_(slope[:, None])
+    return ce, transform.scale_gradient(gradient, logits)
+
+
+def _focal(ce: Tensor, gamma: float) -> Tensor:
+    """(1 - p) ** gamma * ce with p = exp(-ce)."""
+    return (1 - torch.exp(-ce)) ** gamma * ce if gamma else ce
+
+
+def _focal_slope(ce: Tensor, gamma: float) -> Tensor | float:
+    """Derivative of _focal in ce."""
+    if not gamma:
+        return 1.0
+    p = torch.exp(-ce)
+    return (1 - p) ** gamma + gamma * (1 - p) ** (gamma - 1) * p * ce
+
+
+def _upcast(logits: Tensor) -> Tensor:
+    return logits.to(_accumulator(logits))
+
+
+def _accumulator(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def _chunk_tokens(head: nn.Module, hidden: Tensor) -> int:
+    """Positions whose float logits fit the budget: a fixed one on the CPU, an eighth of what is free on a GPU."""
+    budget = torch.cuda.mem_get_info(hidden.device)[0] // 8 if hidden.is_cuda else CHUNK_BYTES
+    vocabulary = cast(Tensor, head.weight).shape[0]
+    return max(16, int(budget // (vocabulary * _accumulator(hidden).itemsize)))
+
+
+Kernel = Callable[[Tensor, nn.Module, Targets, Transform], tuple[Tensor, Tensor]]

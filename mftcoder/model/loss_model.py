@@ -1,0 +1,67 @@
+"""The module that engines wrap: a micro-batch goes in, its loss and per-task totals come out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mftcoder.core.batch import IGNORED, Batch
+from mftcoder.model.attention import packing_arguments, use_packed_attention
+from mftcoder.model.linear_loss import Kernel, Targets, Transform, dense_cross_entropy, linear_cross_entropy
+
+LossKernel = Literal["fused", "dense"]
+KERNELS: dict[LossKernel, Kernel] = {"fused": linear_cross_entropy, "dense": dense_cross_entropy}
+
+
+class LossModel(nn.Module):
+    """A causal language model together with its loss, so that everything that needs its weights runs inside forward.
+
+    Engines that gather or shard weights (FSDP2, ZeRO-3) arm their hooks there; the logits never leave it.
+    """
+
+    def __init__(self, net: PreTrainedModel | PeftModel, *, loss_kernel: LossKernel, packed: bool) -> None:
+        super().__init__()
+        self.net = net
+        self.kernel = KERNELS[loss_kernel]
+        self.causal = cast(PreTrainedModel, net.get_base_model() if isinstance(net, PeftModel) else net)
+        self.transform = _transform(self.causal.config)
+        if packed:
+            use_packed_attention(self.causal)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """The last hidden states, [R * L, H]."""
+        packing = {} if batch.boundaries is None else packing_arguments(self.causal, batch.boundaries)
+        backbone = getattr(self.causal, self.causal.base_model_prefix)
+        output = backbone(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            **{"attention_mask": None, **packing},
+            use_cache=False,
+        )
+        return cast(Tensor, output[0]).flatten(0, 1)
+
+    def forward(
+        self, batch: Batch, units: Tensor, coefficients: Tensor, focal_gamma: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Loss (scalar) and detached totals [T] of a batch; units [S] is what a target of each sample counts."""
+        labels = batch.labels.flatten()
+        supervised = (labels != IGNORED).nonzero().squeeze(1)
+        samples = batch.sample_ids.flatten()[supervised]
+        targets = Targets(labels[supervised], batch.tasks[samples], units[samples], coefficients, focal_gamma)
+        head = self.causal.get_output_embeddings()
+        return self.kernel(self.hidden(batch)[supervised], head, targets, self.transform)
+
+    @torch.no_grad()
+    def logits(self, batch: Batch) -> Tensor:
+        """Transformed logits of every position, [R * L, V]: for tests and self-tests on small batches."""
+        return self.transform.apply(self.causal.get_output_embeddings()(self.hidden(batch)))
+
+
+def _transform(config: Any) -> Transform:
+    """What the architecture does to its logits (gemma: soft-cap; cohere: a factor; granite: a divisor)."""
+    scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
+    return Transform(scale=float(scale), softcap=getattr(config, "final_logit_softcapping", None))

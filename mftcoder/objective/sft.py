@@ -1,0 +1,25 @@
+"""Supervised fine-tuning: the cross-entropy of what the template marks as the assistant's words."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mftcoder.core.batch import Batch
+from mftcoder.objective.base import Normalization, Objective, Reduction
+
+
+class SFT(Objective):
+    """Next-token cross-entropy on the supervised tokens of each sample."""
+
+    def __init__(self, *, reduction: Reduction, normalization: Normalization) -> None:
+        self.reduction = reduction
+        self.normalization = normalization
+
+    def losses(self, model: nn.Module, batch: Batch, coefficients: Tensor, focal_gamma: float) -> tuple[Tensor, Tensor]:
+        """See Objective.losses."""
+        supervised = batch.supervised.clamp(min=1).to(coefficients.dtype)
+        units = torch.ones_like(supervised) if self.reduction == "token" else 1 / supervised
+        return cast(tuple[Tensor, Tensor], model(batch, units, coefficients, focal_gamma))
