@@ -28,7 +28,6 @@ def test_packed():
 def test_padded():
     batch = collate(SAMPLES, padding_mode="padding", pad_id=42)
     assert batch.input_ids.tolist() == [[5, 6, 7], [8, 9, 42]]
-    assert batch.position_ids.tolist() == [[0, 1, 2], [0, 1, 0]]
     assert batch.position_ids.tolist() == [[0, 1, 2], [0, 1, 2]]
     assert batch.labels.tolist() == [[6, 7, X], [9, X, X]]
     assert batch.sample_ids.tolist() == [[0, 0, 0], [1, 1, 0]]
