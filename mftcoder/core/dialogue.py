@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
+Kind = Literal["chat", "pair", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,11 @@ class Turn:
 class Dialogue:
     """The turns of one record, in order. origin: `path:line`, for messages. tools: their JSON schemas.
 
-    kind: chat, turns that a template renders; text, one turn of plain text for pretraining, rendered without markers.
+    kind: chat, turns that a template renders; pair, one question and its answer that came as two columns (the original
+    MFTCoder renders these a little differently); text, one turn of plain text for pretraining, rendered without markers.
     """
 
     turns: tuple[Turn, ...]
     origin: str
-    kind: Literal["chat", "text"] = "chat"
+    kind: Kind = "chat"
     tools: tuple[dict[str, Any], ...] = ()
