@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from mftcoder.core.errors import UserError
+
 
 class Schedule(ABC):
     """A pure function of the step, testable without an optimizer.
 
     num_warmup_steps: optimizer steps if an int, a fraction of all steps if a float below 1.
-    min_lr: the learning rate that the decay ends at.
+    min_lr: the learning rate that the decay ends at, reached by the last step.
     """
 
     def __init__(self, *, num_warmup_steps: int | float, min_lr: float) -> None:
@@ -18,11 +20,22 @@ class Schedule(ABC):
                 f"num_warmup_steps: {num_warmup_steps} is neither a number of steps (an int from 0) "
                 "nor a fraction of all steps (from 0.0 to below 1.0)"
             )
+        if min_lr < 0:
+            raise ValueError(f"min_lr: {min_lr} is negative; give the learning rate to end at, from 0.0")
         self.num_warmup_steps = num_warmup_steps
         self.min_lr = min_lr
 
     def learning_rate(self, peak: float, step: int, total_steps: int) -> float:
-        """The learning rate of step `step` (from 0) of `total_steps`, for the peak learning rate `peak`."""
+        """The learning rate of step `step` (from 0) of `total_steps`, for the peak learning rate `peak`.
+
+        The first step has peak / warm-up steps and the last step min_lr: neither end wastes a step at 0.
+        Raises UserError where min_lr is above `peak`.
+        """
+        if self.min_lr > peak:
+            raise UserError(
+                f"scheduler.min_lr: {self.min_lr} is above the peak learning rate {peak} (optimizer.lr); "
+                "lower min_lr (a tenth of the peak is usual) or raise optimizer.lr"
+            )
         warmup = self.num_warmup_steps
         if isinstance(warmup, float):
             warmup = round(warmup * total_steps)
