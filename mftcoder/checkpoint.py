@@ -1,0 +1,240 @@
+"""State to disk and back: staged, hashed, renamed; only whole checkpoints ever have a name.
+
+    checkpoints/step_000100/   weights and their config as Hugging Face or PEFT lays them out
+                               <part>.json, <part>.safetensors    optimizer, balancer, sampler, rng, progress
+                               config.json, manifest.json         the run's configuration; every file's size and SHA-256
+    checkpoints/latest, best   text files with the name of a step
+
+Each step is written under another name, synced, sealed with its manifest, and then renamed in one move, so that a run
+may be killed at any moment: what has a name and agrees with its manifest is whole, everything else is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from errno import ENOSPC
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar, cast
+from uuid import uuid4
+
+from mftcoder import resumption
+from mftcoder.core import manifest, serialize
+from mftcoder.core.errors import UserError
+from mftcoder.core.state import Progress, State, Stateful
+from mftcoder.engine.base import Engine
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+CONFIG = "config.json"
+STAGED = ".staged-"
+MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A copy of the state at one step, ready to be written whenever."""
+
+    step: int
+    best_step: int | None
+    write_weights: Callable[[Path], None]
+    parts: dict[str, serialize.Encoded]
+    metrics: Mapping[str, float]
+
+
+class Checkpoints:
+    """Saves a run's state every so often, keeps a few, and finds the one to go on from.
+
+    checkpointing_steps: optimizer steps between two checkpoints. saving_limit: how many to keep (None: all); the newest
+    and the best always stay. asynchronous: copy the state, then write it while training goes on.
+    resume: none | auto | latest | best | the path of a run or a step. resume_force: go on although the configuration
+    differs. Raises ValueError for numbers below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        checkpointing_steps: int | None,
+        saving_limit: int | None,
+        asynchronous: bool,
+        resume: str,
+        resume_force: bool,
+    ) -> None:
+        numbers = {"checkpointing_steps": checkpointing_steps, "saving_limit": saving_limit}
+        if faults := [f"checkpoint.{k}: {v} is below 1" for k, v in numbers.items() if v is not None and v < 1]:
+            raise ValueError("\n".join(faults))
+        self.checkpointing_steps = checkpointing_steps
+        self.saving_limit = saving_limit
+        self.asynchronous = asynchronous
+        self.resume = resume
+        self.resume_force = resume_force
+
+    def start(self, *, run_dir: Path, engine: Engine, config: Mapping[str, Any]) -> None:
+        """Take the run's directory, which all ranks share, and clear away what a crash left half-written.
+
+        config: the resolved configuration, JSON values only; also whatever else must agree between the saving and the
+        resuming run, such as a fingerprint of the data.
+        """
+        self.run_dir = run_dir
+        self.engine = engine
+        self.config = config
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self.pending: Future[None] | None = None
+        self.directory = run_dir / resumption.STEPS
+        if engine.rank == 0:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            manifest.recover(self.directory)
+            for staged in self.directory.glob(f"{STAGED}*"):
+                shutil.rmtree(staged)
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest step of this run that verifies (rank 0)."""
+        return resumption.newest(self.run_dir)
+
+    def due(self, progress: Progress) -> bool:
+        """Whether to save now: at every interval, and whenever the run has never been better."""
+        every = self.checkpointing_steps
+        return (every is not None and progress.step % every == 0) or progress.best_step == progress.step
+
+    def save(self, state: State, *, metrics: Mapping[str, float]) -> None:
+        """Save the state as step `state.progress.step`; every rank must call it, and all raise if it fails.
+
+        A failure leaves training and all earlier checkpoints as they were. With asynchronous=true it shows at the
+        next save or at finish.
+        """
+        self._settle()
+        write_weights = state.weights.snapshot()
+        parts = {name: part.state_dict() for name, part in _parts(state).items()}
+        if self.engine.rank == 0:
+            encoded = {name: serialize.encode(part) for name, part in parts.items()}
+            snapshot = Snapshot(state.progress.step, state.progress.best_step, write_weights, encoded, dict(metrics))
+            self.pending = self.writer.submit(self._write, snapshot)
+        if not self.asynchronous:
+            self._settle()
+
+    def finish(self) -> None:
+        """Wait for what is still being written; every rank must call it."""
+        self._settle()
+        self.writer.shutdown()
+
+    def restore(self, state: State) -> bool:
+        """Go on from what `resume` means, if it means anything; every rank must call it.
+
+        Raises UserError where no whole checkpoint is found but one is demanded, where the configuration differs, and
+        where the saved weights do not fit.
+        """
+        step = self._agree(self._find)
+        if step is None:
+            return False
+        try:
+            state.weights.load(step)
+            for name, part in _parts(state).items():
+                part.load_state_dict(serialize.read(step, name))
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            raise UserError(f"{step} does not fit this run: {error}") from error
+        log.info("continuing after step %d from %s", state.progress.step, step)
+        return True
+
+    def _find(self) -> Path | None:
+        step = resumption.find(self.resume, self.run_dir)
+        if step is None:
+            return None
+        saved = json.loads((step / CONFIG).read_text(encoding="utf-8"))
+        if differing := resumption.differences(saved, self.config):
+            message = f"{step} was saved by a run with another configuration:\n" + "\n".join(differing)
+            if self.resume == "auto" and not self.resume_force:
+                raise UserError(
+                    f"{message}\ncheckpoint.resume_force=true goes on all the same, resume=none begins anew"
+                )
+            log.warning(message)
+        self._inherit_best(step.parent)
+        return step
+
+    def _inherit_best(self, directory: Path) -> None:
+        """Keep pointing to the best step so far where that belongs to an earlier run."""
+        pointer = directory / "best"
+        if directory != self.directory and pointer.is_file():
+            best = (directory / pointer.read_text(encoding="utf-8")).resolve()
+            manifest.write_text(self.directory / "best", str(best))
+
+    def _settle(self) -> None:
+        """Wait for the last save; all ranks raise if it failed."""
+        pending, self.pending = self.pending, None
+        self._agree(pending.result if pending is not None else lambda: None)
+
+    def _agree(self, decide: Callable[[], T]) -> T:
+        """What rank 0 decides, on every rank; where it fails, all raise."""
+        error: Exception | None = None
+        answer: tuple[Any, str | None] = (None, None)
+        if self.engine.rank == 0:
+            try:
+                answer = decide(), None
+            except Exception as caught:
+                error, answer = caught, (None, str(caught))
+        value, message = self.engine.share(answer)
+        if message is not None:
+            raise error if error is not None else UserError(message)
+        return cast(T, value)
+
+    def _write(self, snapshot: Snapshot) -> None:
+        """The part that may run in another thread."""
+        name = f"{resumption.STEP}{snapshot.step:06d}"
+        staged = self.directory / f"{STAGED}{name}-{uuid4().hex[:8]}"
+        try:
+            self._stage(snapshot, staged)
+            manifest.publish(staged, self.directory / name)
+        except OSError as error:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise UserError(
+                f"{self.directory / name} could not be saved: {error}; the earlier checkpoints are as they were"
+            ) from error
+        manifest.write_text(self.directory / "latest", name)
+        if snapshot.best_step == snapshot.step:
+            manifest.write_text(self.directory / "best", name)
+        self._prune(snapshot)
+
+    def _stage(self, snapshot: Snapshot, staged: Path) -> None:
+        needed = sum(part.num_bytes for part in snapshot.parts.values())
+        if (free := shutil.disk_usage(self.directory).free) < needed + MARGIN:
+            raise OSError(ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+        staged.mkdir()
+        snapshot.write_weights(staged)
+        for name, part in snapshot.parts.items():
+            serialize.write(staged, name, part)
+        (staged / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
+        manifest.seal(staged, step=snapshot.step, metrics=dict(snapshot.metrics), versions=_versions())
+
+    def _prune(self, snapshot: Snapshot) -> None:
+        """Delete the oldest steps beyond the limit, but never this one or the best."""
+        if self.saving_limit is None:
+            return
+        kept = {f"{resumption.STEP}{step:06d}" for step in (snapshot.step, snapshot.best_step) if step is not None}
+        others = [step for step in resumption.steps(self.run_dir) if step.name not in kept]
+        room = max(self.saving_limit - len(kept), 0)
+        for step in others[: len(others) - room]:
+            manifest.remove(step)
+
+
+def _parts(state: State) -> dict[str, Stateful]:
+    return {"progress": state.progress, **state.parts}
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mftcoder", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed")
+    found = {package: _version(package) for package in packages}
+    return {"python": platform.python_version(), **{k: v for k, v in found.items() if v is not None}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,31 @@
+"""Which device a process works on, and in which precision its forward passes run."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+
+from mftcoder.engine.base import MixedPrecision
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+def choose_device(choice: Device) -> torch.device:
+    """The device of `choice`. Raises ValueError where this machine does not have it."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if choice == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[choice]:
+        has = ", ".join(name for name, there in available.items() if there)
+        raise ValueError(
+            f"engine.device: {choice} is not available on this machine, which has {has}; take engine.device=auto"
+        )
+    return torch.device(choice)
+
+
+def autocast(choice: MixedPrecision, device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 where it was chosen, or where auto meets a GPU that computes in it; else the model's own precision."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=choice == "bf16" or (choice == "auto" and fast))

@@ -1,0 +1,50 @@
+"""Requests to stop: a signal sets a flag, and the loop asks for it between two steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+class StopRequest:
+    """Within its context, Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 only ask the run to stop at the next step boundary.
+
+    A second Ctrl-C ends the process at once. Children that inherit the handlers (data workers) ignore the signals:
+    the parent decides. Outside of the main thread, where Python allows no handlers, nothing ever requests a stop.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._pid = os.getpid()
+        self._previous: dict[signal.Signals, Handler] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:
+            return
+        if number == signal.SIGINT and self.signal == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(self._pid, signal.SIGINT)
+        self.signal = signal.Signals(number)

@@ -1,0 +1,296 @@
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mftcoder.checkpoint import Checkpoints
+from mftcoder.core import manifest
+from mftcoder.core.errors import UserError
+from mftcoder.core.rng import Generators
+from mftcoder.core.state import Progress, State
+from mftcoder.engine.single import Single
+
+
+class EngineWeights:
+    def __init__(self, engine: Single) -> None:
+        self.engine = engine
+
+    def snapshot(self) -> Callable[[Path], None]:
+        weights = self.engine.weights()
+        return lambda directory: save_file(weights, directory / "model.safetensors")
+
+    def load(self, directory: Path) -> None:
+        self.engine.load_weights(load_file(directory / "model.safetensors"))
+
+
+class OptimizerPart:
+    def __init__(self, engine: Single) -> None:
+        self.engine = engine
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.engine.optimizer_state()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.engine.load_optimizer_state(state)
+
+
+class Run:
+    """A toy training with dropout and AdamW, whose every bit depends on weights, optimizer and generators."""
+
+    def __init__(self, run_dir: Path, config: dict[str, Any] | None = None, **changes: Any) -> None:
+        self.engine = Single(device="cpu", mixed_precision="no", num_processes=1)
+        self.engine.start(seed=1)
+        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.engine.prepare(model, lambda m: torch.optim.AdamW(m.parameters(), lr=0.1))
+        self.progress = Progress()
+        parts = {"optimizer": OptimizerPart(self.engine), "rng": Generators(rank=0, gather=self.engine.gather)}
+        self.state = State(EngineWeights(self.engine), self.progress, parts)
+        settings = {"checkpointing_steps": 1, "saving_limit": None, "asynchronous": False, "resume": "none"}
+        self.checkpoints = Checkpoints(**{**settings, "resume_force": False, **changes})
+        self.checkpoints.start(run_dir=run_dir, engine=self.engine, config=config or {"model": "toy"})
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            loss = self.engine.model(torch.randn(5, 4)).square().mean()
+            self.engine.backward(loss, last=True)
+            self.engine.step()
+            self.progress.step += 1
+
+    def save(self) -> None:
+        self.checkpoints.save(self.state, metrics={"valid/loss": 0.5})
+
+    def trained(self, *saved_at: int) -> "Run":
+        for step in saved_at:
+            self.train(step - self.progress.step)
+            self.save()
+        return self
+
+    @property
+    def bits(self) -> dict[str, bytes]:
+        return {name: t.numpy().tobytes() for name, t in self.engine.weights().items()}
+
+
+def names(run_dir: Path) -> list[str]:
+    return sorted(p.name for p in (run_dir / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(tmp_path: Path, asynchronous: bool) -> None:
+    whole = Run(tmp_path / "runs" / "a", asynchronous=asynchronous)
+    whole.trained(3).train(4)
+    whole.checkpoints.finish()
+    resumed = Run(tmp_path / "runs" / "b", resume="latest")
+    assert resumed.checkpoints.restore(resumed.state)
+    assert resumed.progress.step == 3
+    resumed.train(4)
+    assert resumed.bits == whole.bits
+
+
+def test_the_layout(tmp_path: Path) -> None:
+    Run(tmp_path).trained(2)
+    assert names(tmp_path) == ["latest", "step_000002"]
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step_000002"
+    step = tmp_path / "checkpoints" / "step_000002"
+    parts = ["optimizer.json", "optimizer.safetensors", "progress.json", "rng.json", "rng.safetensors"]
+    assert sorted(p.name for p in step.iterdir()) == ["config.json", "manifest.json", "model.safetensors", *parts]
+    content = manifest.manifest(step)
+    assert (content["step"], content["metrics"]) == (2, {"valid/loss": 0.5})
+    assert content["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "config.json", "manifest.json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Run(tmp_path).trained(1, 2)
+    path = tmp_path / "checkpoints" / "step_000002" / part
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 4
+    path.write_bytes(content)
+    resumed = Run(tmp_path, resume="auto")
+    assert resumed.checkpoints.restore(resumed.state)
+    assert resumed.progress.step == 1
+    assert "step_000002 is damaged" in caplog.text
+    assert part in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("limit", "best", "kept"),
+    [
+        (None, None, [1, 2, 3, 4]),
+        (3, None, [2, 3, 4]),
+        (2, 1, [1, 4]),
+        (2, 4, [3, 4]),
+        (3, 2, [2, 3, 4]),
+        (1, 2, [2, 4]),
+        (1, 4, [4]),
+    ],
+)
+def test_pruning_keeps_the_newest_and_the_best(
+    tmp_path: Path, limit: int | None, best: int | None, kept: list[int]
+) -> None:
+    run = Run(tmp_path, saving_limit=limit)
+    for step in (1, 2, 3, 4):
+        run.progress.best_step = step if best is not None and step <= best else run.progress.best_step
+        run.trained(step)
+    steps = [name for name in names(tmp_path) if name.startswith("step")]
+    assert steps == [f"step_{step:06d}" for step in kept]
+
+
+def test_best_resumes_the_best_even_after_later_steps(tmp_path: Path) -> None:
+    run = Run(tmp_path / "a")
+    run.trained(1)
+    run.progress.best_step = 2
+    run.trained(2, 3)
+    best = Run(tmp_path / "b", resume="best")
+    assert best.checkpoints.restore(best.state)
+    assert best.progress.step == 2
+    best.train(3)  # b saves nothing better than what it began with, so its best is still that of a
+    best.save()
+    again = Run(
+        tmp_path / "c", resume=str(tmp_path / "b" / "checkpoints" / (tmp_path / "b/checkpoints/best").read_text())
+    )
+    assert again.checkpoints.restore(again.state)
+    assert again.progress.step == 2
+
+
+def test_due_at_every_interval_and_at_every_new_best() -> None:
+    checkpoints = Checkpoints(
+        checkpointing_steps=10, saving_limit=2, asynchronous=False, resume="none", resume_force=False
+    )
+    assert checkpoints.due(Progress(step=20))
+    assert not checkpoints.due(Progress(step=21, best_step=20))
+    assert checkpoints.due(Progress(step=21, best_step=21))
+
+
+def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path).trained(1)
+    before, bits = names(tmp_path), run.bits
+    run.train(0)
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mftcoder.checkpoint.manifest.publish", full)
+    with pytest.raises(UserError, match="No space left on device.*earlier checkpoints are as they were"):
+        run.save()
+    assert names(tmp_path) == before
+    assert run.bits == bits
+    monkeypatch.undo()
+    run.trained(2)
+    assert names(tmp_path) == ["latest", "step_000001", "step_000002"]
+
+
+def test_too_little_space_is_seen_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(UserError, match="0 MB are free"):
+        run.save()
+    assert names(tmp_path) == []
+
+
+def test_a_failed_asynchronous_save_is_raised_at_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, asynchronous=True)
+    monkeypatch.setattr("mftcoder.checkpoint.manifest.publish", lambda *_: 1 / 0)
+    run.save()
+    with pytest.raises(ZeroDivisionError):
+        run.save()
+
+
+def test_asynchronous_saving_writes_the_state_of_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(tmp_path, asynchronous=True)
+    go_on, publish = threading.Event(), manifest.seal
+
+    def wait(*args: Any, **facts: Any) -> None:
+        go_on.wait()
+        publish(*args, **facts)
+
+    monkeypatch.setattr("mftcoder.checkpoint.manifest.seal", wait)
+    run.train(1)
+    bits = run.bits
+    run.save()
+    run.train(3)
+    assert "latest" not in names(tmp_path)
+    go_on.set()
+    run.checkpoints.finish()
+    resumed = Run(tmp_path, resume="auto")
+    assert resumed.checkpoints.restore(resumed.state)
+    assert (resumed.progress.step, resumed.bits) == (1, bits)
+
+
+def test_what_a_crash_left_half_written_is_cleared_and_never_chosen(tmp_path: Path) -> None:
+    Run(tmp_path).trained(1)
+    directory = tmp_path / "checkpoints"
+    shutil.copytree(directory / "step_000001", directory / ".staged-step_000002-0")
+    shutil.copytree(directory / "step_000001", directory / "step_000003")
+    (directory / "step_000003" / "manifest.json").unlink()
+    resumed = Run(tmp_path, resume="auto")
+    assert names(tmp_path) == ["latest", "step_000001", "step_000003"]
+    assert resumed.checkpoints.restore(resumed.state)
+    assert resumed.progress.step == 1
+    resumed.trained(3)
+    assert manifest.faults(directory / "step_000003") == []
+
+
+def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
+    Run(tmp_path).trained(1, 2)
+    resumed = Run(tmp_path, resume=str(tmp_path / "checkpoints" / "step_000001"))
+    resumed.checkpoints.restore(resumed.state)
+    torch.manual_seed(99)
+    resumed.trained(2)
+    assert manifest.faults(tmp_path / "checkpoints" / "step_000002") == []
+    weights = load_file(tmp_path / "checkpoints" / "step_000002" / "model.safetensors")
+    assert {name: t.numpy().tobytes() for name, t in weights.items()} == resumed.bits
+
+
+def test_auto_refuses_another_configuration_and_names_the_keys(tmp_path: Path) -> None:
+    Run(tmp_path / "a", {"model": {"path": "x"}, "optimizer": {"lr": 1}, "engine": {"n": 1}}).trained(1)
+    config = {"model": {"path": "y"}, "optimizer": {"lr": 1}, "engine": {"n": 2}}
+    refused = Run(tmp_path / "b", config, resume="auto")
+    with pytest.raises(UserError, match=r"model.path: 'x' there, 'y' here\ncheckpoint.resume_force=true"):
+        refused.checkpoints.restore(refused.state)
+    forced = Run(tmp_path / "c", config, resume="auto", resume_force=True)
+    assert forced.checkpoints.restore(forced.state)
+    named = Run(tmp_path / "d", config, resume=str(tmp_path / "a"))
+    assert named.checkpoints.restore(named.state)
+
+
+def test_weights_of_another_model_are_refused_with_their_names(tmp_path: Path) -> None:
+    Run(tmp_path).trained(1)
+    other = Run(tmp_path, resume="auto")
+    model = nn.Sequential(nn.Linear(4, 9), nn.Dropout(0.5), nn.Linear(9, 1, bias=False))
+    other.engine.prepare(model, lambda m: torch.optim.AdamW(m.parameters(), lr=0.1))
+    with pytest.raises(UserError, match=r"(?s)step_000001 does not fit.*0.weight: shape \[8, 4\] instead of \[9, 4\]"):
+        other.checkpoints.restore(other.state)
+
+
+def test_another_rank_fails_with_rank_zero(tmp_path: Path) -> None:
+    class Follower(Single):
+        rank = 1
+
+        def share(self, value: Any) -> Any:
+            return None, "rank 0 found the disk full"
+
+    run = Run(tmp_path)
+    run.engine.__class__ = Follower
+    with pytest.raises(UserError, match="rank 0 found the disk full"):
+        run.save()
+    assert names(tmp_path) == []
+
+
+def test_the_configuration_is_saved_beside_the_weights(tmp_path: Path) -> None:
+    Run(tmp_path, {"seed": 3}).trained(1)
+    assert json.loads((tmp_path / "checkpoints/step_000001/config.json").read_text()) == {"seed": 3}
+
+
+def test_impossible_numbers_are_named_together() -> None:
+    with pytest.raises(ValueError, match="checkpointing_steps: 0 is below 1\ncheckpoint.saving_limit: -1 is below 1"):
+        Checkpoints(checkpointing_steps=0, saving_limit=-1, asynchronous=False, resume="none", resume_force=False)
