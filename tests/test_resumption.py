@@ -1,0 +1,110 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from mftcoder import resumption
+from mftcoder.core import manifest
+from mftcoder.core.errors import UserError
+
+
+def make_run(run: Path, *steps: int, age: int = 0, status: str = "") -> Path:
+    """A run with whole checkpoints at `steps`, last saved `age` seconds ago."""
+    for step in steps:
+        directory = run / "checkpoints" / f"step_{step:06d}"
+        directory.mkdir(parents=True)
+        (directory / "weights").write_text(str(step))
+        manifest.seal(directory, step=step)
+    latest = run / "checkpoints" / "latest"
+    latest.write_text(f"step_{steps[-1]:06d}")
+    os.utime(latest, (2e9 - age, 2e9 - age))
+    if status:
+        (run / "status.json").write_text(f'{{"state": "{status}"}}')
+    return run
+
+
+def damage(run: Path, step: int) -> None:
+    (run / "checkpoints" / f"step_{step:06d}" / "weights").write_text("?")
+
+
+def found(resume: str, run_dir: Path) -> str | None:
+    step = resumption.find(resume, run_dir)
+    return None if step is None else f"{step.parent.parent.name}/{int(step.name[5:])}"
+
+
+def test_none_begins_anew_even_where_there_is_something(tmp_path: Path) -> None:
+    assert found("none", make_run(tmp_path / "a", 1)) is None
+
+
+def test_auto_begins_anew_where_there_is_nothing_and_the_others_complain(tmp_path: Path) -> None:
+    assert found("auto", tmp_path / "a") is None
+    for demand in ("latest", "best"):
+        with pytest.raises(UserError, match=f"checkpoint.resume={demand}: no whole checkpoint in"):
+            found(demand, tmp_path / "a")
+
+
+def test_the_run_itself_comes_before_newer_ones_beside_it(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1, 2, age=100)
+    make_run(tmp_path / "b", 5, age=1)
+    for resume in ("auto", "latest"):
+        assert found(resume, tmp_path / "a") == "a/2"
+        assert found(resume, tmp_path / "c") == "b/5"
+
+
+def test_auto_leaves_finished_runs_alone(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1, age=100, status="preempted")
+    make_run(tmp_path / "b", 5, age=1, status="done")
+    assert found("auto", tmp_path / "c") == "a/1"
+    assert found("latest", tmp_path / "c") == "b/5"
+
+
+def test_jobs_of_a_sweep_do_not_continue_each_other(tmp_path: Path) -> None:
+    make_run(tmp_path / "sweep-x" / "0-aa", 3)
+    assert found("auto", tmp_path / "sweep-x" / "1-bb") is None
+    assert found("auto", tmp_path / "sweep-x" / "0-aa") == "0-aa/3"
+
+
+def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 9, 10, 999999, 1000000)
+    damage(run, 1000000)
+    assert found("auto", run) == "a/999999"
+    damage(run, 999999)
+    assert found(str(run), tmp_path / "b") == "a/10"
+
+
+def test_a_run_with_nothing_whole_is_passed_over(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", 1, age=100)
+    damage(make_run(tmp_path / "b", 5, age=1), 5)
+    assert found("latest", tmp_path / "c") == "a/1"
+
+
+def test_a_path_means_exactly_that(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 1, 2)
+    assert found(str(run / "checkpoints" / "step_000001"), tmp_path / "b") == "a/1"
+    damage(run, 1)
+    with pytest.raises(UserError, match="step_000001: damaged, and named explicitly"):
+        found(str(run / "checkpoints" / "step_000001"), tmp_path / "b")
+    with pytest.raises(UserError, match="neither a run .* nor a step"):
+        found(str(tmp_path / "nowhere"), tmp_path / "b")
+
+
+def test_best_follows_its_pointer_and_is_strict(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 1, 2, 3)
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        found("best", run)
+    (run / "checkpoints" / "best").write_text("step_000002")
+    assert found("best", run) == "a/2"
+    damage(run, 2)
+    with pytest.raises(UserError, match="damaged"):
+        found("best", run)
+
+
+def test_differences_name_every_key_but_those_that_change_no_result() -> None:
+    saved = {"a": {"b": 1, "gone": 2}, "engine": {"num_processes": 1}, "engines": 1, "same": [1, {"x": 2}]}
+    current = {"a": {"b": 2, "new": {}}, "engine": {"num_processes": 8}, "engines": 2, "same": [1, {"x": 2}]}
+    assert resumption.differences(saved, current) == [
+        "a.b: 1 there, 2 here",
+        "a.gone: 2 there, '(absent)' here",
+        "a.new: '(absent)' there, {} here",
+        "engines: 1 there, 2 here",
+    ]

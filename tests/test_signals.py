@@ -1,0 +1,82 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mftcoder.signals import SIGNALS, StopRequest
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
+def test_a_signal_only_asks(number: signal.Signals) -> None:
+    with StopRequest() as stop:
+        assert not stop.requested
+        os.kill(os.getpid(), number)
+        assert stop.requested
+        assert stop.signal == number
+
+
+def test_two_different_signals_still_only_ask() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.requested
+
+
+def test_the_handlers_are_given_back_also_after_an_error() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(RuntimeError), StopRequest():
+        raise RuntimeError
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
+    code = (
+        "import time; from mftcoder.signals import StopRequest\n"
+        "with StopRequest() as stop:\n"
+        "  print('ready', flush=True)\n"
+        "  while not stop.requested: time.sleep(.01)\n"
+        "  print('asked', flush=True)\n"
+        "  try: time.sleep(60)\n"
+        "  finally: print('too late', flush=True)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for word in ("ready\n", "asked\n"):
+        assert child.stdout.readline() == word
+        child.send_signal(signal.SIGINT)
+    assert child.wait(10) == -signal.SIGINT
+    assert child.stdout.read() == ""
+    child.stdout.close()
+
+
+def test_a_child_that_inherits_the_handlers_ignores_the_signals() -> None:
+    read, write = os.pipe()
+    with StopRequest() as stop:
+        if (pid := os.fork()) == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+            os.write(write, b"1" if stop.requested else b"0")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        assert os.read(read, 1) == b"0"
+    os.close(read)
+    os.close(write)
+
+
+def test_outside_of_the_main_thread_nothing_is_installed() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    seen = []
+
+    def enter() -> None:
+        with StopRequest() as stop:
+            seen.append(([signal.getsignal(number) for number in SIGNALS], stop.requested))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)]
