@@ -19,9 +19,7 @@ def choose_device(choice: Device) -> torch.device:
         return torch.device(next(name for name, there in available.items() if there))
     if not available[choice]:
         has = ", ".join(name for name, there in available.items() if there)
-        raise ValueError(
-            f"engine.device: {choice} is not available on this machine, which has {has}; take engine.device=auto"
-        )
+        raise ValueError(f"engine.device: {choice} is not available, only {has}; take engine.device=auto")
     return torch.device(choice)
 
 
