@@ -180,7 +180,7 @@ def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypat
         raise OSError(ENOSPC, "No space left on device")
 
     monkeypatch.setattr("mftcoder.checkpoint.manifest.publish", full)
-    with pytest.raises(UserError, match="No space left on device.*earlier checkpoints are as they were"):
+    with pytest.raises(UserError, match=r"No space left on device.*earlier checkpoints are as they were"):
         run.save()
     assert names(tmp_path) == before
     assert run.bits == bits
@@ -292,5 +292,5 @@ def test_the_configuration_is_saved_beside_the_weights(tmp_path: Path) -> None:
 
 
 def test_impossible_numbers_are_named_together() -> None:
-    with pytest.raises(ValueError, match="checkpointing_steps: 0 is below 1\ncheckpoint.saving_limit: -1 is below 1"):
+    with pytest.raises(ValueError, match=r"checkpointing_steps: 0 is below 1\ncheckpoint.saving_limit: -1 is below 1"):
         Checkpoints(checkpointing_steps=0, saving_limit=-1, asynchronous=False, resume="none", resume_force=False)

@@ -82,9 +82,9 @@ def test_a_path_means_exactly_that(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 1, 2)
     assert found(str(run / "checkpoints" / "step_000001"), tmp_path / "b") == "a/1"
     damage(run, 1)
-    with pytest.raises(UserError, match="step_000001: damaged, and named explicitly"):
+    with pytest.raises(UserError, match=r"step_000001: damaged, and named explicitly"):
         found(str(run / "checkpoints" / "step_000001"), tmp_path / "b")
-    with pytest.raises(UserError, match="neither a run .* nor a step"):
+    with pytest.raises(UserError, match=r"neither a run .* nor a step"):
         found(str(tmp_path / "nowhere"), tmp_path / "b")
 
 
