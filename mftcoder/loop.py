@@ -27,24 +27,37 @@ from mftcoder.task_gradients import set_gradient, task_gradients
 MicroBatches = Sequence[Sequence[Sample]]
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How big a global batch was, over all ranks.
+
+    units [T]: what each task's mean is over, targets or samples. tokens [T]: real tokens. targets: supervised tokens.
+    positions: what the model was fed, padding included.
+    """
+
+    units: Tensor
+    tokens: Tensor
+    targets: int
+    positions: int
+
+
 @dataclass
 class Report:
     """What one optimizer step did. Vectors are [T] over the tasks and already summed over all ranks.
 
-    step: steps finished. loss: the weighted objective. weights: of the tasks that came, with sum 1. tokens: real tokens
-    by task. positions: what the model was fed, padding included. grad_norm: before clipping. seconds: by phase.
-    gradients: [T, P] of the tasks' means, where they were taken apart. skipped: something was not finite, so nothing
-    was updated.
+    step: steps finished. loss: the weighted objective. weights: of the tasks that came, with sum 1. grad_norm: before
+    clipping. seconds: by phase. gradients: [T, P] of the tasks' means, where they were taken apart. skipped: something
+    was not finite, so nothing was updated.
     """
 
     step: int
     loss: float
     losses: TaskLosses
     weights: Tensor
-    tokens: Tensor
-    positions: int
+    size: Size
     learning_rate: float
     grad_norm: float
+    samples: list[tuple[int, int]]
     skipped: bool = False
     gradients: Tensor | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -56,7 +69,8 @@ class Trainer:
 
     collate: samples to a batch. learning_rate: from a group's peak and the step. priors [T]: the tasks' own weights,
     which multiply the balancer's. expected [T]: units that the mixture promises a step (normalization=expected), or
-    None. diagnostics_steps: steps between two measurements of the tasks' gradients, or None.
+    None. probe: validation losses of so many samples a task, after a step. diagnostics_steps: steps between two
+    measurements of the tasks' gradients, or None.
     """
 
     engine: Engine
@@ -68,6 +82,7 @@ class Trainer:
     priors: Tensor
     expected: Tensor | None
     effective: EffectiveWeights
+    probe: Callable[[int, int], TaskLosses]
     diagnostics_steps: int | None
 
     def __post_init__(self) -> None:
@@ -79,13 +94,13 @@ class Trainer:
         by_task = isinstance(self.balancer, GradientBalancer) or self._diagnoses(number)
         with _clock(seconds, "data"):
             batches = self._batches(micro_batches, by_task=by_task)
-            counts, tokens, positions = self._count([b for own in batches for b in own])
-            weights = self.balancer.weights(number, counts) * self.priors
-            shares = coefficients(weights, counts, self.expected)
+            size = self._size([b for own in batches for b in own])
+            weights = self.balancer.weights(number, size.units) * self.priors
+            shares = coefficients(weights, size.units, self.expected)
         with _clock(seconds, "forward_backward"):
             gradients = None
             if by_task:
-                loss, totals, gradients = self._by_task(batches, counts, shares)
+                loss, totals, gradients = self._by_task(number, batches, size.units, shares)
             else:
                 loss, totals = self._together(batches[0], shares)
         with _clock(seconds, "optimizer"):
@@ -93,17 +108,31 @@ class Trainer:
             norm = self.engine.clip(self.max_grad_norm)
             finite = math.isfinite(norm) and bool(torch.isfinite(totals).all())
             (self.engine.step if finite else self.engine.discard)()
-        losses = TaskLosses(totals, counts)
+        losses = TaskLosses(totals, size.units)
         if finite:
-            self.effective.add(weights, counts, shares)
-            if self.balancer.probe == "train" and self.balancer.wants(number):
-                self.balancer.observe(number, losses)
+            self.effective.add(weights, size.units, shares)
+            self.observe(number, losses)
         active = torch.where(losses.present, weights, 0.0)
         return Report(
-            step=number + 1, loss=loss, losses=losses, weights=active / active.sum().clamp(min=1e-300), tokens=tokens,
-            positions=positions, learning_rate=rate, grad_norm=norm, skipped=not finite, gradients=gradients,
+            step=number + 1,
+            loss=loss,
+            losses=losses,
+            weights=active / active.sum().clamp(min=1e-300),
+            learning_rate=rate,
+            grad_norm=norm,
+            samples=[(s.task, s.index) for samples in micro_batches for s in samples],
+            skipped=not finite,
+            gradients=gradients,
             seconds=seconds,
-        )  # fmt: skip
+            size=size,
+        )
+
+    def observe(self, number: int, losses: TaskLosses | None = None) -> None:
+        """Show the balancer what it wants to see after step `number`; before the first step that is -1."""
+        if self.balancer.wants(number):
+            seen = self.probe(number, self.balancer.probe_samples) if self.balancer.probe == "valid" else losses
+            assert seen is not None, "only validation probes may come before the first step"
+            self.balancer.observe(number, seen)
 
     def _diagnoses(self, number: int) -> bool:
         return self.diagnostics_steps is not None and (number + 1) % self.diagnostics_steps == 0
@@ -115,14 +144,16 @@ class Trainer:
         parts = [[[s for s in samples if s.task == t] for samples in micro_batches] for t in range(len(self.priors))]
         return [[self.collate(part) for part in own if part] for own in parts]
 
-    def _count(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, int]:
-        """Over all ranks: units by task, real tokens by task, and positions that the model is fed."""
+    def _size(self, batches: Sequence[Batch]) -> Size:
+        """Of the global batch: one sum over all ranks."""
         zeros = torch.zeros(len(self.priors), dtype=torch.float64)
         units = sum((self.objective.counts(b, len(zeros)) for b in batches), zeros)
         tokens = sum((b.tokens_by_task(len(zeros)) for b in batches), zeros)
-        positions = torch.tensor([float(sum(b.input_ids.numel() for b in batches))], dtype=torch.float64)
-        over_all = self.engine.sum(torch.cat([units, tokens, positions]))
-        return over_all[: len(zeros)], over_all[len(zeros) : -1], int(over_all[-1])
+        numbers = torch.tensor([(int(b.supervised.sum()), b.input_ids.numel()) for b in batches]).double().sum(0)
+        units, tokens, numbers = torch.split(
+            self.engine.sum(torch.cat([units, tokens, numbers])), [*[len(zeros)] * 2, 2]
+        )
+        return Size(units, tokens, int(numbers[0]), int(numbers[1]))
 
     def _together(self, batches: Sequence[Batch], shares: Tensor) -> tuple[float, Tensor]:
         """Backward through all micro-batches; the loss and the totals [T] over all ranks."""
@@ -138,7 +169,7 @@ class Trainer:
         return float(sums[0]), sums[1:]
 
     def _by_task(
-        self, batches: Sequence[Sequence[Batch]], counts: Tensor, shares: Tensor
+        self, number: int, batches: Sequence[Sequence[Batch]], counts: Tensor, shares: Tensor
     ) -> tuple[float, Tensor, Tensor]:
         """As _together, with the gradients [T, P] of the tasks' means, which the balancer may combine."""
         own = [[b.to(self.engine.device) for b in batches_of_task] for batches_of_task in batches]
@@ -146,8 +177,7 @@ class Trainer:
         totals = self.engine.sum(totals)
         mass = (shares * counts).to(gradients)
         if isinstance(self.balancer, GradientBalancer):
-            present = (counts > 0).nonzero().flatten().to(gradients.device)
-            direction = self.balancer.combine(gradients[present], mass[present])
+            direction = self.balancer.combine(number, gradients, mass)
         else:
             direction = mass @ gradients
         set_gradient(self.engine, direction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -13,8 +13,7 @@ from mftcoder.core.batch import IGNORED, Batch
 from mftcoder.model.attention import packing_arguments, use_packed_attention
 from mftcoder.model.linear_loss import Kernel, Targets, Transform, dense_cross_entropy, linear_cross_entropy
 
-LossKernel = Literal["fused", "dense"]
-KERNELS: dict[LossKernel, Kernel] = {"fused": linear_cross_entropy, "dense": dense_cross_entropy}
+KERNELS: dict[str, Kernel] = {"fused": linear_cross_entropy, "dense": dense_cross_entropy}
 
 
 class LossModel(nn.Module):
@@ -23,7 +22,7 @@ class LossModel(nn.Module):
     Engines that gather or shard weights (FSDP2, ZeRO-3) arm their hooks there; the logits never leave it.
     """
 
-    def __init__(self, net: PreTrainedModel | PeftModel, *, loss_kernel: LossKernel, packed: bool) -> None:
+    def __init__(self, net: PreTrainedModel | PeftModel, *, loss_kernel: str, packed: bool) -> None:
         super().__init__()
         self.net = net
         self.kernel = KERNELS[loss_kernel]

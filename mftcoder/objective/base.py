@@ -12,6 +12,7 @@ from mftcoder.core.batch import Batch
 
 Reduction = Literal["token", "sample"]
 Normalization = Literal["step", "expected"]
+LossKernel = Literal["fused", "dense"]
 
 
 class Objective(ABC):
@@ -20,10 +21,12 @@ class Objective(ABC):
     reduction: token, the units are supervised tokens; sample, they are samples, each with the mean of its tokens.
     normalization: step, over the tasks and tokens that came; expected, over those that the mixture promises a step,
     which gives every task its weight also where it is often absent.
+    loss_kernel: fused, the logits never exist at once; dense, they do: slower and larger, the reference.
     """
 
     reduction: Reduction
     normalization: Normalization
+    loss_kernel: LossKernel
 
     def counts(self, batch: Batch, num_tasks: int) -> Tensor:
         """Units (supervised tokens, or samples that have any) of each task in `batch`: [T] float64."""

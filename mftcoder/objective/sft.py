@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from mftcoder.core.batch import Batch
-from mftcoder.objective.base import Normalization, Objective, Reduction
+from mftcoder.objective.base import LossKernel, Normalization, Objective, Reduction
 
 
 class SFT(Objective):
     """Next-token cross-entropy on the supervised tokens of each sample."""
 
-    def __init__(self, *, reduction: Reduction, normalization: Normalization) -> None:
+    def __init__(self, *, reduction: Reduction, normalization: Normalization, loss_kernel: LossKernel) -> None:
         self.reduction = reduction
         self.normalization = normalization
+        self.loss_kernel = loss_kernel
 
     def losses(self, model: nn.Module, batch: Batch, coefficients: Tensor, focal_gamma: float) -> tuple[Tensor, Tensor]:
         """See Objective.losses."""

@@ -1,0 +1,149 @@
+"""What happens around and between the steps of one run: validation, logs, checkpoints, stopping."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from mftcoder.checkpoint import Checkpoints
+from mftcoder.core.errors import Preempted
+from mftcoder.core.plan import Plan
+from mftcoder.core.state import State
+from mftcoder.data.corpus import Split
+from mftcoder.data.sampler import Sampler
+from mftcoder.loop import MicroBatches, Report, Trainer, steps
+from mftcoder.measures import Metrics, note_validation, train_metrics, valid_metrics
+from mftcoder.samples import Samples
+from mftcoder.tracker.composite import Trackers
+from mftcoder.validation import Validator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One run from its first step, or the one it was left at, to its last.
+
+    tasks: names by id. total_steps: where the schedule ends. stop: whether somebody asked the run to stop.
+    """
+
+    tasks: list[str]
+    plan: Plan
+    total_steps: int
+    trainer: Trainer
+    sampler: Sampler
+    train_split: Split
+    validator: Validator
+    samples: Samples
+    state: State
+    checkpoints: Checkpoints
+    trackers: Trackers
+    stop: Callable[[], bool]
+    run_dir: Path
+    warned: bool = field(default=False, init=False)
+
+    def go(self) -> float | None:
+        """Run to the end; the mean over the tasks of their best validation losses, None without any validation.
+
+        Raises Preempted, with a checkpoint left behind, where it was asked to stop, and FloatingPointError where
+        something was not finite and plan.non_finite says raise.
+        """
+        progress = self.state.progress
+        if self.checkpoints.restore(self.state):
+            self.trackers.resume(progress.step)
+        else:
+            self._begin()
+        for report in steps(self.trainer, progress.step, self.total_steps, self._take):
+            metrics = self._account(report)
+            last = report.step == self.total_steps
+            if self._due(self.plan.evaluation_steps) or last:
+                metrics |= self._validate()
+            finished = last or self._stalled()
+            if self._due(self.plan.log_interval) or "valid/loss" in metrics:
+                self.trackers.log(metrics)
+            stopping = not finished and self.stop()
+            if finished or stopping or self.checkpoints.due(progress):
+                self.checkpoints.save(self.state, metrics=metrics)
+            if stopping:
+                raise Preempted(f"stopped after step {report.step} of {self.total_steps}, with a checkpoint")
+            if finished:
+                break
+        self.samples.write(progress.step)
+        best = list(progress.best_task_losses.values())
+        return sum(best) / len(best) if best else None
+
+    def _begin(self) -> None:
+        """What a new run does before its first step."""
+        self.trainer.observe(-1)
+        self.samples.write(0)
+        if self.plan.evaluate_first:
+            self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
+
+    def _take(self) -> MicroBatches:
+        """This rank's micro-batches of the next global batch."""
+        engine = self.trainer.engine
+        packs = self.sampler.take()
+        share = len(packs) // engine.world_size
+        own = packs[engine.rank * share : (engine.rank + 1) * share]
+        size = self.plan.per_device_train_batch_size
+        return [
+            [self.train_split.sample(*reference) for pack in own[at : at + size] for reference in pack]
+            for at in range(0, len(own), size)
+        ]
+
+    def _account(self, report: Report) -> Metrics:
+        """Take a step into the progress; its metrics."""
+        progress = self.state.progress
+        progress.step = report.step
+        for task, tokens in zip(self.tasks, report.size.tokens.tolist(), strict=True):
+            progress.tokens[task] = progress.tokens.get(task, 0) + int(tokens)
+        if report.skipped:
+            self._refuse(report)
+        self._warn_of_departures()
+        position = {"step": report.step, "epoch": self.sampler.epoch, "tokens": sum(progress.tokens.values())}
+        return position | train_metrics(report, self.trainer.effective, self.tasks, self.trainer.engine.device)
+
+    def _refuse(self, report: Report) -> None:
+        """A step that was not finite: keep what led to it, and stop or go on as the plan says."""
+        anomaly = {
+            "step": report.step,
+            "grad_norm": str(report.grad_norm),
+            "losses": dict(zip(self.tasks, map(str, report.losses.mean.tolist()), strict=True)),
+            "samples": report.samples,
+        }
+        with (self.run_dir / "anomalies.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(anomaly) + "\n")
+        message = f"step {report.step}: loss or gradient is not finite; nothing was updated; see anomalies.jsonl"
+        if self.plan.non_finite == "raise":
+            raise FloatingPointError(f"{message}. training.non_finite=skip goes on without such steps")
+        log.warning(message)
+
+    def _validate(self) -> Metrics:
+        metrics = valid_metrics(self.validator.losses(), self.tasks)
+        note_validation(self.state.progress, metrics, self.tasks)
+        return metrics
+
+    def _due(self, every: int | None) -> bool:
+        return every is not None and self.state.progress.step % every == 0
+
+    def _stalled(self) -> bool:
+        return self.plan.early_stopping and self.state.progress.stalls >= self.plan.early_stopping_stall_num
+
+    def _warn_of_departures(self) -> None:
+        """Once the mean means something, say where tasks do not get the weight that was meant for them."""
+        effective = self.trainer.effective
+        if self.warned or effective.steps < 50:
+            return
+        if far := effective.departures():
+            named = ", ".join(f"{self.tasks[t]} {got:.2f} instead of {meant:.2f}" for t, (got, meant) in far.items())
+            log.warning(
+                "weights of the tasks so far: %s. Tasks that are absent from a step get nothing of it; "
+                "data.stratified=true or objective.normalization=expected cures that",
+                named,
+            )
+            self.warned = True

@@ -1,0 +1,82 @@
+"""Per-task losses on held-out samples: every sample exactly once, on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from mftcoder.core.batch import IGNORED, Batch, Sample, TaskLosses
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from mftcoder.data.corpus import Split
+from mftcoder.engine.base import Engine
+
+Reference = tuple[int, int]
+
+
+@dataclass(kw_only=True)
+class Validator:
+    """Evaluates the engine's model on `split`, in batches of at most tokens_per_batch tokens (or one sample)."""
+
+    engine: Engine
+    split: Split
+    collate: Callable[[Sequence[Sample]], Batch]
+    tokens_per_batch: int
+
+    def losses(self) -> TaskLosses:
+        """Token losses of all samples, by task."""
+        split = self.split
+        return self._losses([(t, i) for t in range(split.num_tasks) for i in range(split.num_samples(t))])
+
+    def probe(self, step: int, samples_per_task: int) -> TaskLosses:
+        """Token losses of a few samples of each task: those whose turn it is at `step`, round and round."""
+        chosen = []
+        for task in range(self.split.num_tasks):
+            size = self.split.num_samples(task)
+            first = (step + 1) * samples_per_task
+            chosen += [(task, (first + i) % size) for i in range(min(samples_per_task, size))]
+        return self._losses(chosen)
+
+    @torch.no_grad()
+    def _losses(self, references: Sequence[Reference]) -> TaskLosses:
+        engine, num_tasks = self.engine, self.split.num_tasks
+        sums = torch.zeros(2, num_tasks, dtype=torch.float64)
+        was_training = engine.model.training
+        engine.model.eval()
+        for batch in self._own(list(self._groups(references))):
+            units = torch.ones(len(batch.tasks), dtype=torch.float64, device=engine.device)
+            ones = torch.ones(num_tasks, dtype=torch.float64, device=engine.device)
+            with engine.autocast():
+                _, totals = engine.model(batch.to(engine.device), units, ones)
+            sums[0] += totals.cpu()
+            sums[1].index_add_(0, batch.tasks, batch.supervised.double())
+        engine.model.train(was_training)
+        total, count = engine.sum(sums)
+        return TaskLosses(total, count)
+
+    def _groups(self, references: Iterable[Reference]) -> Iterator[list[Reference]]:
+        group: list[Reference] = []
+        tokens = 0
+        for task, index in references:
+            length = int(self.split.lengths(task)[index])
+            if group and tokens + length > self.tokens_per_batch:
+                yield group
+                group, tokens = [], 0
+            group.append((task, index))
+            tokens += length
+        if group:
+            yield group
+
+    def _own(self, groups: Sequence[Sequence[Reference]]) -> Iterator[Batch]:
+        """This rank's batches. Sharded models have to run equally often on all: some repeat a batch for nothing."""
+        rank, world_size = self.engine.rank, self.engine.world_size
+        for at in range(rank, -(-len(groups) // world_size) * world_size, world_size):
+            idle = at >= len(groups)
+            batch = self.collate([self.split.sample(*r) for r in groups[0 if idle else at]])
+            yield _without_targets(batch) if idle else batch
+
+
+def _without_targets(batch: Batch) -> Batch:
+    return replace(batch, labels=torch.full_like(batch.labels, IGNORED), supervised=torch.zeros_like(batch.supervised))
