@@ -2,7 +2,7 @@
 
     checkpoints/step_000100/   weights and their config as Hugging Face or PEFT lays them out
                                <part>.json, <part>.safetensors    optimizer, balancer, sampler, rng, progress
-                               config.json, manifest.json         the run's configuration; every file's size and SHA-256
+                               run.json, manifest.json            the run's configuration; every file's size and SHA-256
     checkpoints/latest, best   text files with the name of a step
 
 Each step is written under another name, synced, sealed with its manifest, and then renamed in one move, so that a run
@@ -33,7 +33,7 @@ from mftcoder.engine.base import Engine
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CONFIG = "config.json"
+CONFIG = "run.json"
 STAGED = ".staged-"
 MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
 

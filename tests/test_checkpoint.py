@@ -31,17 +31,6 @@ class EngineWeights:
         self.engine.load_weights(load_file(directory / "model.safetensors"))
 
 
-class OptimizerPart:
-    def __init__(self, engine: Single) -> None:
-        self.engine = engine
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.engine.optimizer_state()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.engine.load_optimizer_state(state)
-
-
 class Run:
     """A toy training with dropout and AdamW, whose every bit depends on weights, optimizer and generators."""
 
@@ -51,7 +40,7 @@ class Run:
         model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
         self.engine.prepare(model, lambda m: torch.optim.AdamW(m.parameters(), lr=0.1))
         self.progress = Progress()
-        parts = {"optimizer": OptimizerPart(self.engine), "rng": Generators(rank=0, gather=self.engine.gather)}
+        parts = {"optimizer": self.engine, "rng": Generators(rank=0, gather=self.engine.gather)}
         self.state = State(EngineWeights(self.engine), self.progress, parts)
         settings = {"checkpointing_steps": 1, "saving_limit": None, "asynchronous": False, "resume": "none"}
         self.checkpoints = Checkpoints(**{**settings, "resume_force": False, **changes})
@@ -100,13 +89,13 @@ def test_the_layout(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "latest").read_text() == "step_000002"
     step = tmp_path / "checkpoints" / "step_000002"
     parts = ["optimizer.json", "optimizer.safetensors", "progress.json", "rng.json", "rng.safetensors"]
-    assert sorted(p.name for p in step.iterdir()) == ["config.json", "manifest.json", "model.safetensors", *parts]
+    assert sorted(p.name for p in step.iterdir()) == ["manifest.json", "model.safetensors", *parts, "run.json"]
     content = manifest.manifest(step)
     assert (content["step"], content["metrics"]) == (2, {"valid/loss": 0.5})
     assert content["versions"]["torch"] == torch.__version__
 
 
-@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "config.json", "manifest.json"])
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "run.json", "manifest.json"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     tmp_path: Path, part: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -288,7 +277,7 @@ def test_another_rank_fails_with_rank_zero(tmp_path: Path) -> None:
 
 def test_the_configuration_is_saved_beside_the_weights(tmp_path: Path) -> None:
     Run(tmp_path, {"seed": 3}).trained(1)
-    assert json.loads((tmp_path / "checkpoints/step_000001/config.json").read_text()) == {"seed": 3}
+    assert json.loads((tmp_path / "checkpoints/step_000001/run.json").read_text()) == {"seed": 3}
 
 
 def test_impossible_numbers_are_named_together() -> None:

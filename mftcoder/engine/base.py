@@ -20,7 +20,8 @@ class Engine(ABC):
     The loss of each micro-batch is already divided by the global counts, so an engine must sum gradients over
     micro-batches and ranks: whatever averaging its library does is undone here, exactly.
 
-    rank, world_size, device: set by start. model, optimizer: set by prepare.
+    rank, world_size, device: set by start. model, optimizer: set by prepare. As a part of the state (state_dict,
+    load_state_dict) it stands for its optimizer.
     """
 
     rank: int
@@ -88,12 +89,12 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def optimizer_state(self) -> dict[str, dict[str, Any]]:
+    def state_dict(self) -> dict[str, dict[str, Any]]:
         """The optimizer's state of each parameter by its name, whole, on rank 0 (empty elsewhere)."""
 
     @abstractmethod
-    def load_optimizer_state(self, state: Mapping[str, dict[str, Any]]) -> None:
-        """Continue with what `optimizer_state()` gave, on any engine; every rank passes it."""
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        """Continue with what `state_dict()` gave, on any engine; every rank passes it."""
 
     @abstractmethod
     def finish(self) -> None:

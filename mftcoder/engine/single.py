@@ -96,11 +96,11 @@ class Single(Engine):
                 parameter.copy_(weights[name])
 
     @override
-    def optimizer_state(self) -> dict[str, dict[str, Any]]:
+    def state_dict(self) -> dict[str, dict[str, Any]]:
         return named.optimizer_state(self.optimizer, self.model)
 
     @override
-    def load_optimizer_state(self, state: Mapping[str, dict[str, Any]]) -> None:
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
         named.load_optimizer_state(self.optimizer, self.model, state)
 
     @override

@@ -87,7 +87,7 @@ def test_clip_gives_the_norm_before_and_leaves_the_limit() -> None:
 def test_weights_and_optimizer_state_by_name_continue_to_the_bit(make_optimizer: MakeOptimizer) -> None:
     engine = started(make_optimizer)
     train(engine, 3)
-    weights, state = serialize.decode(serialize.encode([engine.weights(), engine.optimizer_state()]))
+    weights, state = serialize.decode(serialize.encode([engine.weights(), engine.state_dict()]))
     trained = ["1.weight", "1.bias", "2.weight", "2.bias"]
     assert list(weights) == trained
     assert sorted(state) == sorted(trained)
@@ -95,7 +95,7 @@ def test_weights_and_optimizer_state_by_name_continue_to_the_bit(make_optimizer:
     for group in other.optimizer.param_groups:
         group["lr"] = 0.05  # settings are the configuration's, not the checkpoint's
     other.load_weights(weights)
-    other.load_optimizer_state(state)
+    other.load_state_dict(state)
     assert all(group["lr"] == 0.05 for group in other.optimizer.param_groups)
     for group in other.optimizer.param_groups:
         group["lr"] = 0.1
@@ -108,7 +108,7 @@ def test_weights_and_optimizer_state_by_name_continue_to_the_bit(make_optimizer:
 def test_the_8_bit_state_was_8_bit() -> None:
     engine = started(adamw8bit)
     train(engine, 1)
-    quantised = serialize.encode(engine.optimizer_state()["1.weight"]).tensors
+    quantised = serialize.encode(engine.state_dict()["1.weight"]).tensors
     assert any(name.endswith("state1") and t.dtype == torch.uint8 for name, t in quantised.items())
 
 
@@ -131,7 +131,7 @@ def test_wrong_weights_are_refused_whole() -> None:
 
 def test_state_of_unknown_parameters_is_refused() -> None:
     with pytest.raises(ValueError, match=r"this run does not train: 0.weight"):
-        started().load_optimizer_state({"0.weight": {}})
+        started().load_state_dict({"0.weight": {}})
 
 
 def test_the_seed_fixes_what_follows_prepare_however_the_model_was_built() -> None:
