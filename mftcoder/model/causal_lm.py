@@ -1,0 +1,136 @@
+"""Loading a causal language model and its tokenizer, from a directory or a hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+from mftcoder.core.errors import UserError
+from mftcoder.quantization.base import Quantization
+
+Dtype = Literal["auto", "float32", "bfloat16", "float64"]
+
+
+class CausalLM:
+    """A pretrained model, not loaded yet.
+
+    pretrained_model_path: a directory with config.json, *.safetensors and tokenizer files, or the id of a hub
+    repository. local_copy: a directory that is taken instead wherever it exists. revision: branch, tag or commit of the
+    repository; trust_remote_code runs code from it, and therefore wants a whole commit hash (40 hex digits).
+    dtype: auto keeps trained weights in float32, and a frozen base in bfloat16 on GPUs that compute in it.
+    attn_implementation: any that transformers knows; None lets it choose. gradient_checkpointing: compute each layer
+    a second time in the backward pass instead of keeping its activations.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained_model_path: str,
+        local_copy: str | None,
+        revision: str | None,
+        trust_remote_code: bool,
+        dtype: Dtype,
+        attn_implementation: str | None,
+        gradient_checkpointing: bool,
+    ) -> None:
+        self.pretrained_model_path = pretrained_model_path
+        self.local_copy = local_copy
+        self.revision = revision
+        self.trust_remote_code = trust_remote_code
+        self.dtype = dtype
+        self.attn_implementation = attn_implementation
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def source(self) -> str:
+        """The absolute path of the directory to load from, or else the hub id."""
+        for path in (self.local_copy, self.pretrained_model_path):
+            if path is not None and Path(path).is_dir():
+                return str(Path(path).resolve())
+        return self.pretrained_model_path
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its fast tokenizer; where that has no padding token, the end-of-sequence token pads (as in the original).
+
+        Raises UserError where it cannot be loaded, is not fast, or knows no end of sequence.
+        """
+        source = self.source()
+        options = self._hub_options(source)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        except (OSError, ValueError) as error:
+            raise _unloadable("tokenizer", source, str(error)) from error
+        if not tokenizer.is_fast:
+            raise _unloadable("tokenizer", source, "it has no fast version (tokenizer.json)")
+        if tokenizer.eos_token is None:
+            raise _unloadable("tokenizer", source, "it has no eos_token, with which every answer ends")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return cast(PreTrainedTokenizerBase, tokenizer)
+
+    def load(self, quantization: Quantization | None, device: torch.device, *, frozen: bool) -> PreTrainedModel:
+        """The network on `device`, in training mode, without a key-value cache.
+
+        frozen: whether the base itself stays as it is (an adapter trains, or nothing); decides dtype=auto.
+        Raises UserError where it cannot be loaded, or not whole.
+        """
+        source = self.source()
+        dtype = self._dtype(device, frozen=frozen)
+        options = self._hub_options(source)
+        if quantization is not None:
+            options["quantization_config"] = quantization.config(dtype)
+        if quantization is not None or not (device.type == "cpu" or is_deepspeed_zero3_enabled()):
+            options["device_map"] = {"": str(device)}
+        try:
+            net, report = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                use_safetensors=True,
+                attn_implementation=self.attn_implementation,
+                output_loading_info=True,
+                **options,
+            )
+        except ImportError as error:  # FlashAttention or bitsandbytes
+            raise UserError(f"model {source!r} needs a package that is not installed: {error}") from error
+        except (OSError, ValueError) as error:
+            raise _unloadable("model", source, str(error)) from error
+        if missing := sorted(report["missing_keys"]):
+            raise _unloadable("model", source, f"no weights for {', '.join(missing)}, which would stay random")
+        net.config.use_cache = False  # A cache made inside forward would let the samples of a pack see each other.
+        if self.gradient_checkpointing:
+            net.activation_checkpointing_enable({"use_reentrant": False})
+        if quantization is not None:
+            quantization.prepare(net)
+        return cast(PreTrainedModel, net.train())
+
+    def _dtype(self, device: torch.device, *, frozen: bool) -> torch.dtype:
+        if self.dtype != "auto":
+            return cast(torch.dtype, getattr(torch, self.dtype))
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast and frozen else torch.float32
+
+    def _hub_options(self, source: str) -> dict[str, Any]:
+        """Remote code runs only when asked for, and only from the one commit that was named."""
+        options: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
+        if Path(source).is_dir():
+            return options
+        if self.trust_remote_code:
+            if not re.fullmatch("[0-9a-f]{40}", self.revision or ""):
+                raise UserError(
+                    f"model.trust_remote_code=true runs code from {source}, so model.revision must be the commit that "
+                    f"you have read, as 40 hex digits, not {self.revision!r}"
+                )
+            options["code_revision"] = self.revision
+        return {**options, "revision": self.revision or "main"}
+
+
+def _unloadable(what: str, source: str, why: str) -> UserError:
+    return UserError(
+        f"model.pretrained_model_path: the {what} of {source!r} cannot be loaded: {why.strip()}\n"
+        "It must be a directory with config.json, *.safetensors (pickled weights are refused) and tokenizer files, or "
+        "a hub id that this machine can reach or has in its cache (HF_HUB_OFFLINE=1 looks in the cache alone)."
+    )

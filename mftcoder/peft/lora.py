@@ -1,0 +1,105 @@
+"""Low-rank adapters."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Literal, cast
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import PreTrainedModel
+from typing_extensions import override
+
+from mftcoder.core.errors import UserError
+from mftcoder.peft.base import Peft
+
+log = logging.getLogger(__name__)
+
+
+class LoRA(Peft):
+    """W x becomes W x + (lora_alpha / lora_rank) B A x, with A random and B zero at first (LoRA, 2106.09685).
+
+    bias: which biases of the base train too. target_modules: names, or ends of names, of the modules to adapt; None
+    takes all linear layers but the output head. target_parameters: the same for weights that are no module, as the
+    stacked experts of mixture-of-experts models. modules_to_save: modules to train whole and store with the adapter.
+    use_rslora: scale by lora_alpha / sqrt(lora_rank) (2312.03732). use_dora: train the norm of each column by itself
+    (2402.09353).
+    """
+
+    def __init__(
+        self,
+        *,
+        lora_rank: int,
+        lora_alpha: int,
+        lora_dropout: float,
+        bias: Literal["none", "all", "lora_only"],
+        target_modules: list[str] | None,
+        target_parameters: list[str] | None,
+        modules_to_save: list[str] | None,
+        use_rslora: bool,
+        use_dora: bool,
+    ) -> None:
+        if lora_rank < 1:
+            raise ValueError(f"peft.lora_rank: {lora_rank} is below 1; 8 to 64 are usual")
+        if not 0 <= lora_dropout < 1:
+            raise ValueError(f"peft.lora_dropout: {lora_dropout} is not in [0, 1); 0.05 is usual")
+        if target_parameters and (lora_dropout or use_dora):
+            raise ValueError("peft.target_parameters: PEFT adapts these only with lora_dropout=0 and use_dora=false")
+        self.lora_rank = lora_rank
+        self.lora_alpha = lora_alpha
+        self.lora_dropout = lora_dropout
+        self.bias = bias
+        self.target_modules = target_modules
+        self.target_parameters = target_parameters
+        self.modules_to_save = modules_to_save
+        self.use_rslora = use_rslora
+        self.use_dora = use_dora
+
+    @override
+    def adapt(self, net: PreTrainedModel) -> PeftModel:
+        self._check_names(net)
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=self.lora_rank,
+            lora_alpha=self.lora_alpha,
+            lora_dropout=self.lora_dropout,
+            bias=self.bias,
+            target_modules=self.target_modules or "all-linear",
+            target_parameters=self.target_parameters,
+            modules_to_save=self.modules_to_save,
+            use_rslora=self.use_rslora,
+            use_dora=self.use_dora,
+            # The commit that a hub id stood for, so that the adapter is always loaded over what it was trained on.
+            revision=getattr(net.config, "_commit_hash", None),
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "`is_gradient_checkpointing`", FutureWarning
+            )  # PEFT asks by the old name.
+            return cast(PeftModel, get_peft_model(net, config))
+
+    def _check_names(self, net: PreTrainedModel) -> None:
+        """Every name must fit something: PEFT asks only that one of them does."""
+        modules = dict(net.named_modules())
+        linear = sorted({name.rpartition(".")[2] for name, m in modules.items() if isinstance(m, nn.Linear)})
+        stacked = sorted({n.rpartition(".")[2] for n, p in net.named_parameters() if p.ndim == 3} - {"weight"})
+        choices = {
+            "target_modules": (self.target_modules, modules, linear),
+            "target_parameters": (self.target_parameters, dict(net.named_parameters()), stacked),
+            "modules_to_save": (self.modules_to_save, modules, linear),
+        }
+        faults = [
+            f"peft.{key}: {name!r} is no part of {type(net).__name__}; it has {', '.join(known) or 'none'}"
+            for key, (names, parts, known) in choices.items()
+            for name in names or []
+            if not any(f".{part}".endswith(f".{name}") for part in parts)
+        ]
+        if faults:
+            raise UserError("\n".join(faults))
+        if stacked and not self.target_parameters:
+            log.warning(
+                "%s keeps %s as stacked weights, not as linear layers: they are not adapted unless you say "
+                "peft.target_parameters=[%s]",
+                *(type(net).__name__, " and ".join(stacked), ",".join(stacked)),
+            )
