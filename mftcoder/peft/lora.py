@@ -76,7 +76,7 @@ class LoRA(Peft):
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "`is_gradient_checkpointing`", FutureWarning
-            )  # PEFT asks by the old name.
+            )  # the old name
             return cast(PeftModel, get_peft_model(net, config))
 
     def _check_names(self, net: PreTrainedModel) -> None:

@@ -12,7 +12,7 @@ from mftcoder.quantization.base import Quantization
 
 
 class NF4(Quantization):
-    """Blocks of 64 weights with one scale, each weight one of 16 quantiles of a normal distribution (QLoRA, 2305.14314).
+    """Blocks of 64 weights with one scale, each weight one of 16 quantiles of the normal distribution (2305.14314).
 
     double_quant: quantise the blocks' scales too, which saves 0.37 bit a weight. compute_dtype: that of the matrix
     products; auto takes the model's. quant_storage: the dtype that the packed bytes pose as; engines that shard
