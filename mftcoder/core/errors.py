@@ -1,8 +1,28 @@
 """The errors that are messages to a person, shown without a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class UserError(ValueError):
     """Something the user can mend: the message names the place, the value and the remedy."""
+
+
+class ConfigError(UserError):
+    """Everything that is wrong with a configuration, in one message; faults: a line each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        number = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__("\n  ".join([f"{number} in the configuration:", *self.faults]))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.faults,)  # Sweeps send errors between processes.
+
+
+class WorkerError(RuntimeError):
+    """A run failed in its worker processes; the message says why, they have shown where."""
 
 
 class Preempted(SystemExit):
