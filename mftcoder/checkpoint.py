@@ -54,8 +54,7 @@ class Checkpoints:
 
     checkpointing_steps: optimizer steps between two checkpoints. saving_limit: how many to keep (None: all); the newest
     and the best always stay. asynchronous: copy the state, then write it while training goes on.
-    resume: none | auto | latest | best | the path of a run or a step. resume_force: go on although the configuration
-    differs. Raises ValueError for numbers below 1.
+    Raises ValueError for numbers below 1.
     """
 
     def __init__(
@@ -64,8 +63,6 @@ class Checkpoints:
         checkpointing_steps: int | None,
         saving_limit: int | None,
         asynchronous: bool,
-        resume: str,
-        resume_force: bool,
     ) -> None:
         numbers = {"checkpointing_steps": checkpointing_steps, "saving_limit": saving_limit}
         if faults := [f"checkpoint.{k}: {v} is below 1" for k, v in numbers.items() if v is not None and v < 1]:
@@ -73,18 +70,21 @@ class Checkpoints:
         self.checkpointing_steps = checkpointing_steps
         self.saving_limit = saving_limit
         self.asynchronous = asynchronous
-        self.resume = resume
-        self.resume_force = resume_force
 
-    def start(self, *, run_dir: Path, engine: Engine, config: Mapping[str, Any]) -> None:
+    def start(
+        self, *, run_dir: Path, engine: Engine, config: Mapping[str, Any], resume: str, resume_force: bool
+    ) -> None:
         """Take the run's directory, which all ranks share, and clear away what a crash left half-written.
 
         config: the resolved configuration, JSON values only; also whatever else must agree between the saving and the
-        resuming run, such as a fingerprint of the data.
+        resuming run, such as a fingerprint of the data. resume: none | auto | latest | best | the path of a run or a
+        step. resume_force: go on although the configuration differs.
         """
         self.run_dir = run_dir
         self.engine = engine
         self.config = config
+        self.resume = resume
+        self.resume_force = resume_force
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.pending: Future[None] | None = None
         self.directory = run_dir / resumption.STEPS
@@ -151,9 +151,7 @@ class Checkpoints:
         if differing := resumption.differences(saved, self.config):
             message = f"{step} was saved by a run with another configuration:\n" + "\n".join(differing)
             if self.resume == "auto" and not self.resume_force:
-                raise UserError(
-                    f"{message}\ncheckpoint.resume_force=true goes on all the same, resume=none begins anew"
-                )
+                raise UserError(f"{message}\nresume_force=true goes on all the same, resume=none begins anew")
             log.warning(message)
         self._inherit_best(step.parent)
         return step

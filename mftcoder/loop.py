@@ -67,10 +67,10 @@ class Report:
 class Trainer:
     """Takes optimizer steps; knows nothing of data order, evaluation, logs or checkpoints.
 
-    collate: samples to a batch. learning_rate: from a group's peak and the step. priors [T]: the tasks' own weights,
-    which multiply the balancer's. expected [T]: units that the mixture promises a step (normalization=expected), or
-    None. probe: validation losses of so many samples a task, after a step. diagnostics_steps: steps between two
-    measurements of the tasks' gradients, or None.
+    collate: samples to a batch. learning_rate: from a group's peak and the step. diagnostics_steps: steps between two
+    measurements of the tasks' gradients, or None. priors [T]: the tasks' own weights, which multiply the balancer's.
+    expected [T]: units that the mixture promises a step (normalization=expected), or None. probe: validation losses of
+    so many samples a task, after a step. effective: what the weights came to so far, a part of the state.
     """
 
     engine: Engine
@@ -79,13 +79,13 @@ class Trainer:
     collate: Callable[[Sequence[Sample]], Batch]
     learning_rate: Callable[[float, int], float]
     max_grad_norm: float | None
+    diagnostics_steps: int | None
     priors: Tensor
     expected: Tensor | None
-    effective: EffectiveWeights
     probe: Callable[[int, int], TaskLosses]
-    diagnostics_steps: int | None
 
     def __post_init__(self) -> None:
+        self.effective = EffectiveWeights(len(self.priors))
         self.peaks = [group["lr"] for group in self.engine.optimizer.param_groups]
 
     def step(self, number: int, micro_batches: MicroBatches) -> Report:

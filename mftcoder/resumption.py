@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 STEPS = "checkpoints"
 STEP = "step_"
 # What may differ without a word: it does not change what is computed, or only on how many processes.
-FREE = ("checkpoint", "engine", "tracker", "hydra", "training.log_interval")
+FREE = ("resume", "resume_force", "checkpoint", "engine", "tracker", "hydra", "training.log_interval")
 
 
 def find(resume: str, run_dir: Path) -> Path | None:
-    """The step directory that `checkpoint.resume` means for a run in `run_dir`, or None to begin anew.
+    """The step directory that `resume` means for a run in `run_dir`, or None to begin anew.
 
     Raises UserError where one is demanded and none is found whole.
     """
@@ -29,7 +29,7 @@ def find(resume: str, run_dir: Path) -> Path | None:
         found = next((step for run in _runs(run_dir, resume) for step in _candidates(run, resume)), None)
         if found is None and resume != "auto":
             raise UserError(
-                f"checkpoint.resume={resume}: no whole checkpoint in {run_dir} nor in the runs beside it; "
+                f"resume={resume}: no whole checkpoint in {run_dir} nor in the runs beside it; "
                 "give the path of a run or of a step, or take resume=none"
             )
         return found
@@ -64,15 +64,15 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
 def _at(path: Path) -> Path:
     if (path / STEPS).is_dir():
         if (found := newest(path)) is None:
-            raise UserError(f"checkpoint.resume={path}: this run has no whole checkpoint")
+            raise UserError(f"resume={path}: this run has no whole checkpoint")
         return found
     if not (path / manifest.MANIFEST).is_file():
         raise UserError(
-            f"checkpoint.resume={path}: neither a run (with {STEPS}/) nor a step (with {manifest.MANIFEST}); "
+            f"resume={path}: neither a run (with {STEPS}/) nor a step (with {manifest.MANIFEST}); "
             "give such a path, or auto, latest, best or none"
         )
     if faults := manifest.faults(path):
-        raise UserError(f"checkpoint.resume={path}: damaged, and named explicitly:\n" + "\n".join(faults))
+        raise UserError(f"resume={path}: damaged, and named explicitly:\n" + "\n".join(faults))
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +13,12 @@ from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.errors import Preempted
 from mftcoder.core.plan import Plan
 from mftcoder.core.state import State
-from mftcoder.data.corpus import Split
+from mftcoder.data.corpus import Corpus
 from mftcoder.data.sampler import Sampler
 from mftcoder.loop import MicroBatches, Report, Trainer, steps
 from mftcoder.measures import Metrics, note_validation, train_metrics, valid_metrics
 from mftcoder.samples import Samples
+from mftcoder.signals import StopRequest
 from mftcoder.tracker.composite import Trackers
 from mftcoder.validation import Validator
 
@@ -29,21 +29,20 @@ log = logging.getLogger(__name__)
 class Run:
     """One run from its first step, or the one it was left at, to its last.
 
-    tasks: names by id. total_steps: where the schedule ends. stop: whether somebody asked the run to stop.
+    total_steps: where the schedule ends. stop: whether somebody asked the run to stop.
     """
 
-    tasks: list[str]
+    corpus: Corpus
     plan: Plan
     total_steps: int
     trainer: Trainer
     sampler: Sampler
-    train_split: Split
     validator: Validator
     samples: Samples
     state: State
     checkpoints: Checkpoints
     trackers: Trackers
-    stop: Callable[[], bool]
+    stop: StopRequest
     run_dir: Path
     warned: bool = field(default=False, init=False)
 
@@ -66,7 +65,7 @@ class Run:
             finished = last or self._stalled()
             if self._due(self.plan.log_interval) or "valid/loss" in metrics:
                 self.trackers.log(metrics)
-            stopping = not finished and self.stop()
+            stopping = not finished and self._stop_requested()
             if finished or stopping or self.checkpoints.due(progress):
                 self.checkpoints.save(self.state, metrics=metrics)
             if stopping:
@@ -92,7 +91,7 @@ class Run:
         own = packs[engine.rank * share : (engine.rank + 1) * share]
         size = self.plan.per_device_train_batch_size
         return [
-            [self.train_split.sample(*reference) for pack in own[at : at + size] for reference in pack]
+            [self.corpus.train.sample(*reference) for pack in own[at : at + size] for reference in pack]
             for at in range(0, len(own), size)
         ]
 
@@ -100,20 +99,20 @@ class Run:
         """Take a step into the progress; its metrics."""
         progress = self.state.progress
         progress.step = report.step
-        for task, tokens in zip(self.tasks, report.size.tokens.tolist(), strict=True):
+        for task, tokens in zip(self.corpus.tasks, report.size.tokens.tolist(), strict=True):
             progress.tokens[task] = progress.tokens.get(task, 0) + int(tokens)
         if report.skipped:
             self._refuse(report)
         self._warn_of_departures()
         position = {"step": report.step, "epoch": self.sampler.epoch, "tokens": sum(progress.tokens.values())}
-        return position | train_metrics(report, self.trainer.effective, self.tasks, self.trainer.engine.device)
+        return position | train_metrics(report, self.trainer.effective, self.corpus.tasks, self.trainer.engine.device)
 
     def _refuse(self, report: Report) -> None:
         """A step that was not finite: keep what led to it, and stop or go on as the plan says."""
         anomaly = {
             "step": report.step,
             "grad_norm": str(report.grad_norm),
-            "losses": dict(zip(self.tasks, map(str, report.losses.mean.tolist()), strict=True)),
+            "losses": dict(zip(self.corpus.tasks, map(str, report.losses.mean.tolist()), strict=True)),
             "samples": report.samples,
         }
         with (self.run_dir / "anomalies.jsonl").open("a", encoding="utf-8") as file:
@@ -124,9 +123,13 @@ class Run:
         log.warning(message)
 
     def _validate(self) -> Metrics:
-        metrics = valid_metrics(self.validator.losses(), self.tasks)
-        note_validation(self.state.progress, metrics, self.tasks)
+        metrics = valid_metrics(self.validator.losses(), self.corpus.tasks)
+        note_validation(self.state.progress, metrics, self.corpus.tasks)
         return metrics
+
+    def _stop_requested(self) -> bool:
+        """Whether any rank was asked to stop: all must leave after the same step."""
+        return bool(self.trainer.engine.sum(torch.tensor([float(self.stop.requested)])) > 0)
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.state.progress.step % every == 0
@@ -140,7 +143,9 @@ class Run:
         if self.warned or effective.steps < 50:
             return
         if far := effective.departures():
-            named = ", ".join(f"{self.tasks[t]} {got:.2f} instead of {meant:.2f}" for t, (got, meant) in far.items())
+            named = ", ".join(
+                f"{self.corpus.tasks[t]} {got:.2f} instead of {meant:.2f}" for t, (got, meant) in far.items()
+            )
             log.warning(
                 "weights of the tasks so far: %s. Tasks that are absent from a step get nothing of it; "
                 "data.stratified=true or objective.normalization=expected cures that",

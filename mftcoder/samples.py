@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.batch import Sample
-from mftcoder.data.corpus import Split
+from mftcoder.data.corpus import Corpus
+from mftcoder.engine.base import Engine
 
 CANDIDATES = 64
 
 
 @dataclass(kw_only=True)
 class Samples:
-    """Writes answers to `per_task` prompts of each task of `split` into run_dir/samples.jsonl.
+    """Writes answers to `per_task` validation prompts of each task into run_dir/samples.jsonl, from rank 0.
 
-    One object a line: step, task, prompt, reference, answer. Greedy, up to max_new_tokens.
+    One object a line: step, task, prompt, reference, answer. Greedy, up to max_new_tokens. Does nothing where the
+    model is spread over several ranks that would all have to take part.
     """
 
-    net: PreTrainedModel
+    engine: Engine
+    net: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
-    split: Split
-    tasks: Sequence[str]
+    corpus: Corpus
     per_task: int
     max_new_tokens: int
     run_dir: Path
-    active: bool
 
     def write(self, step: int) -> None:
         """Answer the prompts as the model is after `step`."""
-        if not self.active or self.per_task == 0:
+        if self.per_task == 0 or self.engine.rank > 0 or self.engine.sharded:
             return
         was_training = self.net.training
         self.net.eval()
@@ -47,10 +49,10 @@ class Samples:
 
     def _chosen(self) -> Iterator[Sample]:
         """The shortest of the first samples of each task, whose first answer begins after a prompt."""
-        for task in range(self.split.num_tasks):
-            lengths = self.split.lengths(task)[:CANDIDATES]
+        for task in range(self.corpus.valid.num_tasks):
+            lengths = self.corpus.valid.lengths(task)[:CANDIDATES]
             for index in np.argsort(lengths, kind="stable")[: self.per_task]:
-                yield self.split.sample(task, int(index))
+                yield self.corpus.valid.sample(task, int(index))
 
     @torch.no_grad()
     def _answer(self, sample: Sample) -> dict[str, Any]:
@@ -69,7 +71,7 @@ class Samples:
         )
         decode = self.tokenizer.decode
         return {
-            "task": self.tasks[sample.task],
+            "task": self.corpus.tasks[sample.task],
             "prompt": decode(sample.ids[:start].tolist()),
             "reference": decode(sample.ids[start:end].tolist(), skip_special_tokens=True),
             "answer": decode(output[0, start:].tolist(), skip_special_tokens=True),

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mftcoder.core.batch import IGNORED, Batch, Sample, TaskLosses
-from typing import TYPE_CHECKING
-if TYPE_CHECKING:
-    from mftcoder.data.corpus import Split
+from mftcoder.data.corpus import Split
 from mftcoder.engine.base import Engine
 
 Reference = tuple[int, int]

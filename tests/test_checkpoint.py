@@ -42,9 +42,10 @@ class Run:
         self.progress = Progress()
         parts = {"optimizer": self.engine, "rng": Generators(rank=0, gather=self.engine.gather)}
         self.state = State(EngineWeights(self.engine), self.progress, parts)
-        settings = {"checkpointing_steps": 1, "saving_limit": None, "asynchronous": False, "resume": "none"}
-        self.checkpoints = Checkpoints(**{**settings, "resume_force": False, **changes})
-        self.checkpoints.start(run_dir=run_dir, engine=self.engine, config=config or {"model": "toy"})
+        resume = {"resume": changes.pop("resume", "none"), "resume_force": changes.pop("resume_force", False)}
+        settings = {"checkpointing_steps": 1, "saving_limit": None, "asynchronous": False}
+        self.checkpoints = Checkpoints(**{**settings, **changes})
+        self.checkpoints.start(run_dir=run_dir, engine=self.engine, config=config or {"model": "toy"}, **resume)
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
@@ -152,9 +153,7 @@ def test_best_resumes_the_best_even_after_later_steps(tmp_path: Path) -> None:
 
 
 def test_due_at_every_interval_and_at_every_new_best() -> None:
-    checkpoints = Checkpoints(
-        checkpointing_steps=10, saving_limit=2, asynchronous=False, resume="none", resume_force=False
-    )
+    checkpoints = Checkpoints(checkpointing_steps=10, saving_limit=2, asynchronous=False)
     assert checkpoints.due(Progress(step=20))
     assert not checkpoints.due(Progress(step=21, best_step=20))
     assert checkpoints.due(Progress(step=21, best_step=21))
@@ -244,7 +243,7 @@ def test_auto_refuses_another_configuration_and_names_the_keys(tmp_path: Path) -
     Run(tmp_path / "a", {"model": {"path": "x"}, "optimizer": {"lr": 1}, "engine": {"n": 1}}).trained(1)
     config = {"model": {"path": "y"}, "optimizer": {"lr": 1}, "engine": {"n": 2}}
     refused = Run(tmp_path / "b", config, resume="auto")
-    with pytest.raises(UserError, match=r"model.path: 'x' there, 'y' here\ncheckpoint.resume_force=true"):
+    with pytest.raises(UserError, match=r"model.path: 'x' there, 'y' here\nresume_force=true"):
         refused.checkpoints.restore(refused.state)
     forced = Run(tmp_path / "c", config, resume="auto", resume_force=True)
     assert forced.checkpoints.restore(forced.state)
@@ -282,4 +281,4 @@ def test_the_configuration_is_saved_beside_the_weights(tmp_path: Path) -> None:
 
 def test_impossible_numbers_are_named_together() -> None:
     with pytest.raises(ValueError, match=r"checkpointing_steps: 0 is below 1\ncheckpoint.saving_limit: -1 is below 1"):
-        Checkpoints(checkpointing_steps=0, saving_limit=-1, asynchronous=False, resume="none", resume_force=False)
+        Checkpoints(checkpointing_steps=0, saving_limit=-1, asynchronous=False)

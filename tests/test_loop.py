@@ -15,7 +15,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.base import Balancer
 from mftcoder.core.batch import Sample
-from mftcoder.core.coefficients import EffectiveWeights
 from mftcoder.data.collate import collate
 from mftcoder.engine.single import Single
 from mftcoder.loop import Trainer, steps
@@ -107,7 +106,6 @@ def make_trainer(
         max_grad_norm=1.0,
         priors=torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64),
         expected=None if normalization == "step" else torch.tensor([30.0, 20.0, 2.0, 1.0], dtype=torch.float64),
-        effective=EffectiveWeights(len(TASKS)),
         probe=validator.probe,
         diagnostics_steps=None,
     )

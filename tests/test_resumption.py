@@ -39,7 +39,7 @@ def test_none_begins_anew_even_where_there_is_something(tmp_path: Path) -> None:
 def test_auto_begins_anew_where_there_is_nothing_and_the_others_complain(tmp_path: Path) -> None:
     assert found("auto", tmp_path / "a") is None
     for demand in ("latest", "best"):
-        with pytest.raises(UserError, match=f"checkpoint.resume={demand}: no whole checkpoint in"):
+        with pytest.raises(UserError, match=f"resume={demand}: no whole checkpoint in"):
             found(demand, tmp_path / "a")
 
 

@@ -15,7 +15,8 @@ class Plan:
     max_grad_norm: the global gradient norm is clipped to it. log_interval, evaluation_steps, diagnostics_steps: steps
     between two logs, validations, and measurements of each task's gradient; None for never.
     evaluate_first: validate before the first step. early_stopping: stop after early_stopping_stall_num validations in
-    a row without a new best. sample_generations: validation prompts a task that are answered before and after.
+    a row without a new best. sample_generations: validation prompts a task that are answered before and after, each
+    with up to sample_tokens tokens.
     non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it.
     """
 
@@ -32,6 +33,7 @@ class Plan:
     early_stopping: bool
     early_stopping_stall_num: int
     sample_generations: int
+    sample_tokens: int
     non_finite: Literal["raise", "skip"]
 
     def __post_init__(self) -> None:

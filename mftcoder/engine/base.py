@@ -20,13 +20,16 @@ class Engine(ABC):
     The loss of each micro-batch is already divided by the global counts, so an engine must sum gradients over
     micro-batches and ranks: whatever averaging its library does is undone here, exactly.
 
-    rank, world_size, device: set by start. model, optimizer: set by prepare. As a part of the state (state_dict,
-    load_state_dict) it stands for its optimizer.
+    rank, world_size, device: set by start. Set by prepare: module, the model that was given; model, the same ready to
+    be called; optimizer. As a part of the state (state_dict, load_state_dict) it stands for its optimizer.
+    sharded: whether a process holds but a part of the parameters, so that only `model` may be called, by all at once.
     """
 
+    sharded: bool = False
     rank: int
     world_size: int
     device: torch.device
+    module: nn.Module
     model: nn.Module
     optimizer: torch.optim.Optimizer
 

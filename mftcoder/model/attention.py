@@ -8,6 +8,7 @@ cumulative lengths.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from mftcoder.core.errors import UserError
+
 NAME = "sdpa_packed"
 
 
@@ -27,9 +30,10 @@ def use_packed_attention(net: PreTrainedModel) -> None:
         return
     AttentionInterface.register(NAME, packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)  # for everything that is not packed: padding, generation
-    net.set_attn_implementation(NAME)
+    with suppress(ValueError):  # of architectures that refuse; others only warn
+        net.set_attn_implementation(NAME)
     if net.config._attn_implementation != NAME:
-        raise ValueError(
+        raise UserError(
             f"{type(net).__name__} has an attention of its own that cannot be replaced, so samples in a pack would see "
             "each other: use data.padding_mode=padding for this model"
         )

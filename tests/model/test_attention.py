@@ -9,12 +9,12 @@ from mftcoder.core.batch import Sample
 from mftcoder.data.collate import collate
 from mftcoder.model.loss_model import LossModel
 
-SMALL = dict(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=64,
-    max_position_embeddings=64, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-)  # fmt: skip
-GQA = dict(num_key_value_heads=2)
-MOE = dict(num_local_experts=4, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24)
+SMALL = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 64,
+    "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+GQA = {"num_key_value_heads": 2}
+MOE = {"num_local_experts": 4, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 FAMILIES = {
     "llama": GQA,
     "mistral": {**GQA, "sliding_window": 3},
@@ -23,7 +23,7 @@ FAMILIES = {
     "qwen3": {**GQA, "head_dim": 8},
     "starcoder2": GQA,
     "gpt_neox": {},
-    "gpt_bigcode": dict(n_embd=32, n_layer=2, n_head=4, n_positions=64),
+    "gpt_bigcode": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "phi": {},
     "phi3": GQA,
     "gemma": {**GQA, "head_dim": 8},

@@ -1,0 +1,133 @@
+"""The verb `train`: puts the chosen components together and runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mftcoder.balancer.base import Balancer
+from mftcoder.checkpoint import Checkpoints
+from mftcoder.core.plan import Plan
+from mftcoder.core.rng import Generators
+from mftcoder.core.state import Progress, State, Stateful
+from mftcoder.data.base import Data
+from mftcoder.data.collate import collate
+from mftcoder.engine.base import Engine
+from mftcoder.loop import Trainer
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.loss_model import LossModel
+from mftcoder.model.self_test import self_test
+from mftcoder.model.weights import ModelWeights
+from mftcoder.objective.base import Objective
+from mftcoder.optimizer.groups import decay_groups
+from mftcoder.peft.base import Peft
+from mftcoder.quantization.base import Quantization
+from mftcoder.run import Run
+from mftcoder.samples import Samples
+from mftcoder.scheduler.base import Schedule
+from mftcoder.signals import StopRequest
+from mftcoder.template.base import Template
+from mftcoder.tracker.base import Tracker
+from mftcoder.tracker.composite import Trackers
+from mftcoder.validation import Validator
+
+
+def train(
+    *,
+    name: str,
+    seed: int,
+    cache_dir: str,
+    resume: str,
+    resume_force: bool,
+    model: CausalLM,
+    peft: Peft | None,
+    quantization: Quantization | None,
+    data: Data,
+    template: Template,
+    objective: Objective,
+    balancer: Balancer,
+    optimizer: Callable[..., torch.optim.Optimizer],
+    scheduler: Schedule,
+    engine: Engine,
+    tracker: dict[str, Tracker],
+    training: Plan,
+    checkpoint: Checkpoints,
+    run_dir: Path,
+    config: Mapping[str, Any],
+) -> float | None:
+    """Train one model on all tasks; returns the mean over the tasks of their best validation losses.
+
+    run_dir: where everything goes. config: what the components were built from, to be kept beside the weights.
+    """
+    engine.start(seed=seed)
+    tokenizer = model.tokenizer()
+    corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
+    with engine.building():
+        net = model.load(quantization, engine.device, frozen=peft is not None)
+        net = net if peft is None else peft.adapt(net)
+    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding")
+    self_test(whole, padding_mode=data.padding_mode)
+    engine.prepare(whole, partial(_make_optimizer, optimizer))
+    sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.world_size), seed=seed)
+    total_steps = training.max_train_steps or sampler.steps(training.num_train_epochs)
+    batch = partial(collate, padding_mode=data.padding_mode, pad_id=tokenizer.pad_token_id)
+    budget = training.per_device_eval_batch_size * data.seq_length
+    validator = Validator(engine=engine, split=corpus.valid, collate=batch, tokens_per_batch=budget)
+    balancer.start(corpus.tasks)
+    expected = torch.from_numpy(sampler.expected_counts(objective.reduction))
+    trainer = Trainer(
+        engine=engine,
+        objective=objective,
+        balancer=balancer,
+        collate=batch,
+        learning_rate=lambda peak, step: scheduler.learning_rate(peak, step, total_steps),
+        max_grad_norm=training.max_grad_norm,
+        diagnostics_steps=training.diagnostics_steps,
+        priors=torch.tensor(corpus.weights, dtype=torch.float64),
+        expected=expected if objective.normalization == "expected" else None,
+        probe=validator.probe,
+    )
+    rng = Generators(rank=engine.rank, gather=engine.gather)
+    parts: dict[str, Stateful] = {"optimizer": engine, "balancer": balancer, "sampler": sampler, "rng": rng}
+    parts["effective"] = trainer.effective
+    samples = Samples(
+        engine=engine,
+        net=net,
+        tokenizer=tokenizer,
+        corpus=corpus,
+        per_task=training.sample_generations,
+        max_new_tokens=training.sample_tokens,
+        run_dir=run_dir,
+    )
+    checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
+    trackers = Trackers(tracker if engine.rank == 0 else {})
+    trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=total_steps)
+    with StopRequest() as stop, ExitStack() as finally_:
+        for part in (engine, checkpoint, trackers):
+            finally_.callback(part.finish)
+        return Run(
+            corpus=corpus,
+            plan=training,
+            total_steps=total_steps,
+            trainer=trainer,
+            sampler=sampler,
+            validator=validator,
+            samples=samples,
+            state=State(ModelWeights(engine, net, tokenizer), Progress(), parts),
+            checkpoints=checkpoint,
+            trackers=trackers,
+            stop=stop,
+            run_dir=run_dir,
+        ).go()
+
+
+def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Module) -> torch.optim.Optimizer:
+    """The configured optimizer, a partial of its class, over what trains in `net`."""
+    decay = getattr(optimizer, "keywords", {}).get("weight_decay", 0.0)
+    return optimizer(decay_groups(net.named_parameters(), decay))
