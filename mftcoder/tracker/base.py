@@ -11,7 +11,14 @@ Metrics = Mapping[str, float]
 
 
 class Tracker(ABC):
-    """Receives the metrics of one run, on rank 0 only."""
+    """Receives the metrics of one run, on rank 0 only.
+
+    The calls come in this order: start, resume where the run continues, any number of log, finish.
+    optional: an error of it is warned of once and the run goes on without it, as suits a service that may be away;
+    UserErrors are the exception. An error of any other tracker ends the run.
+    """
+
+    optional: bool = False
 
     @abstractmethod
     def start(self, *, run_dir: Path, name: str, config: Mapping[str, Any], tasks: list[str], total_steps: int) -> None:
@@ -26,4 +33,4 @@ class Tracker(ABC):
 
     @abstractmethod
     def finish(self) -> None:
-        """Flush and close; called exactly once, also after an error."""
+        """Flush and close; called exactly once after start, also after an error."""
