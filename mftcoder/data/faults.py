@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mftcoder.core.errors import UserError
 
 SHOWN = 20
+EXCERPT = 200
 
 
 @dataclass(frozen=True, slots=True)

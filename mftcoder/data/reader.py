@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mftcoder.data.faults import Fault
+from mftcoder.data.faults import EXCERPT, Fault
 
-EXCERPT = 200
 BOM = b"\xef\xbb\xbf"
 
 

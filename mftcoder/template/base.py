@@ -45,6 +45,36 @@ class Template(ABC):
         self.tokenization = tokenization
         self.train_on = train_on
         self.sanitize = sanitize
+        self._roles = {"assistant": ("assistant",), "all": ROLES}.get(str(train_on), train_on)
+
+    def render(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+        """All turns. Raises ValueError where the turns break the template's rules."""
+        trained = self.trained(dialogue)
+        if dialogue.kind == "verbatim":
+            return [Segment(turn.content, trained[i], i) for i, turn in enumerate(dialogue.turns)]
+        if dialogue.kind == "text":
+            return [Segment(self.document(dialogue.turns[0].content) + end_of_text(tokenizer), trained[0], 0)]
+        return self.chat(dialogue, trained, tokenizer)
+
+    def prompt(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The text that asks for the next assistant turn, or for the continuation of a text."""
+        if dialogue.kind == "text":
+            return self.document(dialogue.turns[0].content)
+        if dialogue.turns[-1].role == "assistant":
+            raise ValueError("ends with an assistant turn; expected a turn that is to be answered")
+        return self.question(dialogue, tokenizer)
+
+    @abstractmethod
+    def chat(self, dialogue: Dialogue, trained: list[bool], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
+        """The turns of a chat or pair; `trained` says whether the words of each are in the loss."""
+
+    @abstractmethod
+    def question(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The turns of a chat or pair, and what makes the model answer the last."""
+
+    def document(self, words: str) -> str:
+        """Plain text for pretraining as the model sees it, before the token that ends it."""
+        return words
 
     def trained(self, dialogue: Dialogue) -> list[bool]:
         """Whether the words of each turn are in the loss."""
@@ -53,14 +83,23 @@ class Template(ABC):
             last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
             wanted = [i == last for i in range(len(turns))]
         else:
-            roles = {"assistant": ("assistant",), "all": ROLES}.get(str(self.train_on), self.train_on)
-            wanted = [turn.role in roles for turn in turns]
+            wanted = [turn.role in self._roles for turn in turns]
         return [want if turn.train is None else turn.train for turn, want in zip(turns, wanted, strict=True)]
 
-    @abstractmethod
-    def render(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
-        """All turns. Raises ValueError, naming dialogue.origin, where the turns break the template's rules."""
 
-    @abstractmethod
-    def prompt(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The text that asks for the next assistant turn."""
+def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that ends a text; ValueError if the tokenizer has none."""
+    token = tokenizer.eos_token
+    if token is None:
+        raise ValueError("the tokenizer has no eos_token, which ends a text; set one in its tokenizer_config.json")
+    return str(token)
+
+
+def refuse_tools(dialogue: Dialogue, template: str) -> None:
+    """Raise ValueError if the dialogue holds what only a model's own template can show."""
+    for number, turn in enumerate(dialogue.turns, start=1):
+        found = "tool_calls" if turn.tool_calls else next(iter(turn.extra), None)
+        if found and found != "tool_call_id":
+            raise ValueError(f"turn {number} has {found}, which template={template} cannot show; use template=native")
+    if dialogue.tools:
+        raise ValueError(f"tools are given, which template={template} cannot show; use template=native")

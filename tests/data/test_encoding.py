@@ -58,7 +58,7 @@ def test_the_first_token_is_never_a_target(tokenizer: PreTrainedTokenizerFast) -
 def test_too_long_dialogues_are_cut_at_turns(
     tokenizer: PreTrainedTokenizerFast, too_long: str, length: int, words: list[str], fate: str
 ) -> None:
-    pieces, what = fit(one(TURNS, tokenizer, template()), seq_length=length, too_long=too_long)
+    pieces, what = fit(one(TURNS, tokenizer, template()), template(), tokenizer, seq_length=length, too_long=too_long)
     assert [tokenizer.decode(piece.ids[piece.supervised]) for piece in pieces] == words
     assert what == fate
     assert all(
@@ -69,7 +69,11 @@ def test_too_long_dialogues_are_cut_at_turns(
 
 def test_text_is_split_into_windows_that_teach_each_token_once(tokenizer: PreTrainedTokenizerFast) -> None:
     pieces, fate = fit(
-        one((Turn("assistant", "abcdefghi"),), tokenizer, template(), kind="text"), seq_length=4, too_long="split"
+        one((Turn("assistant", "abcdefghi"),), tokenizer, template(), kind="text"),
+        template(),
+        tokenizer,
+        seq_length=4,
+        too_long="split",
     )
     assert fate == "split"
     assert [tokenizer.decode(piece.ids[piece.supervised]) for piece in pieces] == ["bcd", "efg", "hi\n", "</s>"]
