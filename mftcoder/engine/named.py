@@ -49,6 +49,15 @@ def load_optimizer_state(
     optimizer.load_state_dict(current)
 
 
+def refuse_8_bit(optimizer: torch.optim.Optimizer, engine: str) -> None:
+    """Raise ValueError for an optimizer whose blocks of 8-bit state a sharding engine would cut through."""
+    if type(optimizer).__module__.startswith("bitsandbytes."):
+        raise ValueError(
+            f"engine={engine} shards the optimizer's state, which {type(optimizer).__name__} keeps in blocks of 8-bit "
+            "numbers with common scales: take optimizer=adamw, or engine=ddp"
+        )
+
+
 def _names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[str]:
     """The names of the optimizer's parameters, in its order."""
     names = {id(p): name for name, p in model.named_parameters()}

@@ -23,7 +23,12 @@ def choose_device(choice: Device) -> torch.device:
     return torch.device(choice)
 
 
-def autocast(choice: MixedPrecision, device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 where it was chosen, or where auto meets a GPU that computes in it; else the model's own precision."""
+def uses_bf16(choice: MixedPrecision, device: torch.device) -> bool:
+    """Whether bf16 was chosen, or auto meets a GPU that computes in it."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=choice == "bf16" or (choice == "auto" and fast))
+    return choice == "bf16" or (choice == "auto" and fast)
+
+
+def autocast(choice: MixedPrecision, device: torch.device) -> AbstractContextManager[Any]:
+    """Forward passes in bf16 where that is used, else in the model's own precision."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bf16(choice, device))

@@ -1,0 +1,71 @@
+"""Data parallelism: every process holds the whole model, and gradients are summed while they are computed."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
+from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import override
+
+from mftcoder.engine.base import MakeOptimizer, MixedPrecision
+from mftcoder.engine.distributed import Distributed
+from mftcoder.engine.local import Local
+from mftcoder.engine.precision import Device
+
+
+class DDP(Distributed, Local):
+    """PyTorch's DistributedDataParallel, with a sum in place of its mean.
+
+    find_unused_parameters: for models that leave some trained parameters out of a step (experts without tokens).
+    The rest: see Distributed.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        mixed_precision: MixedPrecision,
+        num_processes: int,
+        num_nodes: int,
+        rendezvous: str | None,
+        timeout_seconds: float,
+        find_unused_parameters: bool,
+    ) -> None:
+        super().__init__(
+            device=device,
+            mixed_precision=mixed_precision,
+            num_processes=num_processes,
+            num_nodes=num_nodes,
+            rendezvous=rendezvous,
+            timeout_seconds=timeout_seconds,
+        )
+        self.find_unused_parameters = find_unused_parameters
+
+    @override
+    def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        model = model.to(self.device)
+        self.wrapper = DistributedDataParallel(
+            model,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=self.find_unused_parameters,
+        )
+        self.wrapper.register_comm_hook(None, _sum)
+        # Forward passes do not know yet whether they are the last of the step; backward says it to the reducer.
+        self.wrapper.require_backward_grad_sync = False
+        self.model = self.wrapper
+        self.optimizer = make_optimizer(model)
+
+    @override
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        if last:
+            self.wrapper.reducer.prepare_for_forward()
+            self.wrapper.reducer.prepare_for_backward([loss] if self.find_unused_parameters else [])
+        torch.autograd.backward(loss)
+
+
+# DDP reads these annotations, which is why this module does not postpone their evaluation.
+def _sum(state: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    """Reduce one bucket, without DDP's division by the number of processes."""
+    future: torch.futures.Future[list[Tensor]] = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
+    return future.then(lambda done: done.value()[0])

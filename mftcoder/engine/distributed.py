@@ -1,0 +1,115 @@
+"""What engines share that run in several processes: joining them, and small exchanges between them."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._C._distributed_c10d import HashStore
+from typing_extensions import override
+
+from mftcoder.core.rng import seed_all
+from mftcoder.engine.base import Engine, MakeOptimizer, MixedPrecision
+from mftcoder.engine.precision import Device, choose_device
+
+
+class Distributed(Engine):
+    """One of num_nodes * num_processes processes, each with a device of its own.
+
+    device, mixed_precision: as for engine=single. num_processes: on each node. num_nodes, rendezvous (host:port of the
+    first node): for the launcher. timeout_seconds: a process that waits longer than this for the others ends the run.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        mixed_precision: MixedPrecision,
+        num_processes: int,
+        num_nodes: int,
+        rendezvous: str | None,
+        timeout_seconds: float,
+    ) -> None:
+        numbers = {"num_processes": num_processes, "num_nodes": num_nodes, "timeout_seconds": timeout_seconds}
+        if faults := [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n <= 0]:
+            raise ValueError("\n".join(faults))
+        self.device_choice = device
+        self.mixed_precision = mixed_precision
+        self.processes = num_processes * num_nodes
+        self.rendezvous = rendezvous
+        self.timeout = timedelta(seconds=timeout_seconds)
+
+    @override
+    def start(self, *, seed: int) -> None:
+        self.seed = seed
+        self._check_world()
+        self.device = _own_device(choose_device(self.device_choice))
+        cuda = self.device.type == "cuda"
+        backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+        joining: dict[str, Any] = {"backend": backend, "timeout": self.timeout}
+        if "RANK" in os.environ:
+            dist.init_process_group(**joining, device_id=self.device if cuda else None)
+        else:
+            dist.init_process_group(**joining, store=HashStore(), rank=0, world_size=1)
+        self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        seed_all(seed)  # The same everywhere, so that all build the same model.
+
+    @override
+    def prepare(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        self.module = model
+        self._wrap(model, make_optimizer)
+        seed_all(self.seed + self.rank)  # Each rank drops out by itself.
+
+    def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        """Set model and optimizer."""
+        raise NotImplementedError
+
+    @override
+    def sum(self, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @override
+    def share(self, value: Any) -> Any:
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    @override
+    def gather(self, value: Any) -> list[Any]:
+        values: list[Any] = [None] * self.world_size
+        dist.gather_object(value, values if self.rank == 0 else None, dst=0)
+        return values if self.rank == 0 else []
+
+    @override
+    def finish(self) -> None:
+        dist.destroy_process_group()
+
+    def _check_world(self) -> None:
+        """Every library falls back to training one lonely copy in each process where this is wrong."""
+        found = int(os.environ.get("WORLD_SIZE", "1"))
+        if found != self.processes:
+            raise ValueError(
+                f"engine.num_processes * engine.num_nodes is {self.processes}, but {found} process(es) were started "
+                f"(WORLD_SIZE={os.environ.get('WORLD_SIZE', 'not set')}); give both the same number, or unset RANK "
+                "and WORLD_SIZE if they are left over from another program"
+            )
+
+
+def _own_device(device: torch.device) -> torch.device:
+    """This process's own GPU, or the device itself where it is no GPU. Raises ValueError where there are too few."""
+    if device.type != "cuda":
+        return device
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    if index >= torch.cuda.device_count():
+        raise ValueError(
+            f"engine.num_processes: process {index} of this node (from 0) has no GPU of its own, the node has "
+            f"{torch.cuda.device_count()}; start as many processes, or take engine.device=cpu"
+        )
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)

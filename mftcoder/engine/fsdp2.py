@@ -1,0 +1,174 @@
+"""Fully sharded data parallelism: parameters, gradients and optimizer state are cut up and gathered layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from typing_extensions import override
+
+from mftcoder.engine import named, norm
+from mftcoder.engine.base import MakeOptimizer, MixedPrecision
+from mftcoder.engine.distributed import Distributed
+from mftcoder.engine.precision import Device, uses_bf16
+
+
+class FSDP2(Distributed):
+    """PyTorch's fully_shard around each decoder layer and around the rest, with sums in place of means.
+
+    With bf16, parameters are gathered as bfloat16, while the shards, the optimizer and the sums of gradients stay in
+    the model's own precision. reshard_after_forward: drop a layer's parameters after its forward pass and gather them
+    again for the backward pass. offload: keep shards and optimizer state in the memory of the CPU. The rest: see
+    Distributed.
+    """
+
+    sharded = True
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        mixed_precision: MixedPrecision,
+        num_processes: int,
+        num_nodes: int,
+        rendezvous: str | None,
+        timeout_seconds: float,
+        reshard_after_forward: bool,
+        offload: Literal["none", "cpu"],
+    ) -> None:
+        super().__init__(
+            device=device,
+            mixed_precision=mixed_precision,
+            num_processes=num_processes,
+            num_nodes=num_nodes,
+            rendezvous=rendezvous,
+            timeout_seconds=timeout_seconds,
+        )
+        self.reshard_after_forward = reshard_after_forward
+        self.offload = offload
+
+    @override
+    def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        bf16 = uses_bf16(self.mixed_precision, self.device)
+        _check_quantised(model, bf16=bf16)
+        for parameter in named.trainable(model).values():
+            dist.broadcast(parameter.data, src=0)  # New weights are random: all ranks must cut up the same.
+        cuda = self.device.type == "cuda"
+        options: dict[str, Any] = {
+            "mesh": init_device_mesh(self.device.type, (self.world_size,)),
+            "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy(),
+            "offload_policy": CPUOffloadPolicy(pin_memory=cuda) if self.offload == "cpu" else OffloadPolicy(),
+        }
+        for layer in _layers(model):
+            fully_shard(layer, reshard_after_forward=self.reshard_after_forward, **options)
+        # The root keeps its parameters, so that the loss finds the output head whole.
+        self.root: FSDPModule = fully_shard(model, reshard_after_forward=False, **options)
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(not cuda)  # Gloo cannot scale while it reduces.
+        self.model = model
+        self.optimizer = make_optimizer(model)
+        named.refuse_8_bit(self.optimizer, "fsdp2")
+
+    @override
+    def autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    @override
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        self.root.set_requires_gradient_sync(last)
+        torch.autograd.backward(loss)
+
+    @override
+    def clip(self, max_norm: float | None) -> float:
+        gradients = [_local(p.grad) for p in self.parameters() if p.grad is not None]
+        total = float(self.sum(norm.squared(gradients)).sqrt())
+        norm.scale_down(gradients, total, max_norm)
+        return total
+
+    @override
+    def step(self) -> None:
+        self.optimizer.step()
+        self.discard()
+
+    @override
+    def discard(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @override
+    def weights(self) -> dict[str, Tensor]:
+        return self._whole(named.trainable(self.module))
+
+    @override
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        parameters = named.trainable(self.module)
+        named.check(weights, {name: p.shape for name, p in parameters.items()})
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                _local(parameter).copy_(_local(_cut(weights[name], parameter)))
+
+    @override
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        state = named.optimizer_state(self.optimizer, self.module)
+        whole = {name: self._whole(values) for name, values in state.items()}
+        return whole if self.rank == 0 else {}
+
+    @override
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        parameters = named.trainable(self.module)
+        cut = {
+            name: {
+                key: _cut(v, parameters[name]) if isinstance(v, Tensor) and v.shape == parameters[name].shape else v
+                for key, v in values.items()
+            }
+            for name, values in state.items()
+            if name in parameters
+        }
+        named.load_optimizer_state(self.optimizer, self.module, {**state, **cut})
+
+    def _whole(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values with tensors whole and on the CPU, on rank 0; one at a time, for the memory of the others."""
+        whole = {}
+        for name, value in values.items():
+            full = value.full_tensor() if isinstance(value, DTensor) else value
+            if self.rank == 0:
+                whole[name] = full.detach().to("cpu", copy=True) if isinstance(full, Tensor) else full
+        return whole
+
+
+def _layers(model: nn.Module) -> list[nn.Module]:
+    """The decoder layers, by the class names with which transformers says what must stay in one piece."""
+    classes = {name for m in model.modules() for name in getattr(m, "_no_split_modules", None) or ()}
+    return [m for m in model.modules() if type(m).__name__ in classes]
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This rank's part."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _cut(whole: Tensor, like: nn.Parameter) -> Tensor:
+    """This rank's part of a tensor that all ranks have whole, cut up as the parameter `like` is."""
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def _check_quantised(model: nn.Module, *, bf16: bool) -> None:
+    """Raise ValueError where the bytes of quantised weights would not survive being cut up or cast."""
+    for name, parameter in model.named_parameters():
+        quantised = not parameter.is_floating_point() or getattr(parameter, "quant_state", None) is not None
+        wanted = torch.bfloat16 if bf16 else parameter.dtype
+        if quantised and (not parameter.is_floating_point() or parameter.dtype != wanted):
+            raise ValueError(
+                f"engine=fsdp2 cannot shard {name}, which is stored as {parameter.dtype}: take quantization=nf4 with "
+                f"quantization.quant_storage={'bfloat16' if bf16 else 'the dtype of the model'}, or engine=ddp"
+            )

@@ -1,0 +1,199 @@
+"""Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py ENGINE WORK CASE..."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from mftcoder.balancer.fixed import Fixed
+from mftcoder.core import serialize
+from mftcoder.core.batch import Sample
+from mftcoder.data.collate import collate
+from mftcoder.engine.base import Engine
+from mftcoder.loop import Trainer, steps
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.loss_model import LossModel
+from mftcoder.objective.sft import SFT
+from mftcoder.peft.lora import LoRA
+from mftcoder.quantization.nf4 import NF4
+
+ROOT = Path(__file__).parents[1]
+WORLD, STEPS, MIDDLE, TASKS, VOCABULARY = 2, 5, 3, 3, 40
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to train. micro_batches: of each rank in a step; together they hold 8 samples a rank."""
+
+    method: str
+    micro_batches: int
+    dtype: str
+    padding_mode: str = "pack"
+    tied: bool = False
+    gradient_checkpointing: bool = False
+    max_grad_norm: float | None = 0.3
+
+
+CASES = {
+    "full-1": Case("full", 1, "float64", padding_mode="padding"),
+    "full-4": Case("full", 4, "float64", tied=True, gradient_checkpointing=True),
+    "full-unclipped": Case("full", 2, "float64", max_grad_norm=None),
+    "lora-1": Case("lora", 1, "float64"),
+    "lora-4": Case("lora", 4, "float64", gradient_checkpointing=True),
+    "qlora-1": Case("qlora", 1, "float32"),
+    "qlora-4": Case("qlora", 4, "float32"),
+}
+
+
+def make_models(work: Path) -> None:
+    """Two small llamas, with and without tied embeddings."""
+    for tied in (False, True):
+        torch.manual_seed(1)
+        config = LlamaConfig(
+            vocab_size=VOCABULARY, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=tied, pad_token_id=0,
+        )  # fmt: skip
+        LlamaForCausalLM(config).save_pretrained(work / f"model-{tied}")
+
+
+def micro_batches(step: int, rank: int, number: int) -> list[list[Sample]]:
+    """8 samples of uneven length as `number` micro-batches; rank 1 never has task 2, and its last has no targets."""
+    rng = np.random.default_rng([step, rank])
+    samples = []
+    for index in range(8):
+        length = int(rng.integers(3, 12))
+        supervised = np.zeros(length, bool)
+        if (rank, index) < (1, 6):
+            supervised[int(rng.integers(1, length)) :] = True
+        task = int(rng.integers(0, TASKS - rank))
+        samples.append(Sample(rng.integers(1, VOCABULARY, length, dtype=np.int32), supervised, task, index))
+    size = 8 // number
+    return [samples[at : at + size] for at in range(0, 8, size)]
+
+
+def adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
+    """With an eps that keeps rounding errors of tiny gradients small, and two groups as decay makes them."""
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups = [[p for name, p in trained if name.endswith("norm.weight") == norms] for norms in (False, True)]
+    settings = [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}]
+    return torch.optim.AdamW([s for s in settings if s["params"]], lr=1e-2, eps=1e-4)
+
+
+def make_engine(name: str, **changes: Any) -> Engine:
+    node = OmegaConf.load(ROOT / f"conf/engine/{name}.yaml")
+    node = OmegaConf.merge(node, {"device": "cpu", "mixed_precision": "no", **changes})
+    return instantiate(node)
+
+
+def make_trainer(engine: Engine, case: Case, work: Path) -> Trainer:
+    """Everything as the verb train puts it together."""
+    model = CausalLM(
+        pretrained_model_path=str(work / f"model-{case.tied}"), local_copy=None, revision=None, trust_remote_code=False,
+        dtype=case.dtype, attn_implementation=None, gradient_checkpointing=case.gradient_checkpointing,
+    )  # fmt: skip
+    lora = LoRA(
+        lora_rank=4, lora_alpha=8, lora_dropout=0.0, bias="none", target_modules=None, target_parameters=None,
+        modules_to_save=None, use_rslora=False, use_dora=False,
+    )  # fmt: skip
+    storage = "float32" if engine.sharded else "uint8"
+    nf4 = NF4(double_quant=True, compute_dtype="auto", quant_storage=storage) if case.method == "qlora" else None
+    with engine.building():
+        net = model.load(nf4, engine.device, frozen=case.method != "full")
+        net = net if case.method == "full" else lora.adapt(net)
+        whole = LossModel(net, loss_kernel="fused", packed=case.padding_mode == "pack")
+    engine.prepare(whole, adamw)
+    balancer = Fixed(task_weights=[3.0, 1.0, 2.0])
+    balancer.start([f"task{t}" for t in range(TASKS)])
+    return Trainer(
+        engine=engine,
+        objective=SFT(reduction="token", normalization="step", loss_kernel="fused"),
+        balancer=balancer,
+        collate=partial(collate, padding_mode=case.padding_mode, pad_id=0),
+        learning_rate=lambda peak, step: peak * (1 - step / 10),
+        max_grad_norm=case.max_grad_norm,
+        priors=torch.ones(TASKS, dtype=torch.float64),
+        expected=None,
+        probe=None,
+        diagnostics_steps=None,
+    )
+
+
+def run(trainer: Trainer, case: Case, first: int, last: int) -> Iterator[dict[str, Any]]:
+    """Train on this rank's samples, or on those of both ranks where there is but one."""
+    engine = trainer.engine
+    numbers = iter(range(first, last))
+
+    def take() -> list[list[Sample]]:
+        number = next(numbers)
+        ranks = [engine.rank] if engine.world_size > 1 else range(WORLD)
+        return [batch for rank in ranks for batch in micro_batches(number, rank, case.micro_batches)]
+
+    for report in steps(trainer, first, last, take):
+        losses = report.losses.mean.tolist()
+        yield {"loss": report.loss, "losses": losses, "grad_norm": report.grad_norm, "skipped": report.skipped}
+
+
+def save(engine: Engine, directory: Path) -> None:
+    """The state that any engine can go on with."""
+    weights, state = engine.weights(), engine.state_dict()
+    if engine.rank == 0:
+        directory.mkdir(parents=True)
+        save_file(weights, directory / "weights.safetensors")
+        serialize.write(directory, "optimizer", serialize.encode(state))
+
+
+def load(engine: Engine, directory: Path) -> None:
+    """Go on with what some engine saved."""
+    engine.load_weights(load_file(directory / "weights.safetensors"))
+    engine.load_state_dict(serialize.read(directory, "optimizer"))
+
+
+def train(engine: Engine, case: Case, work: Path, out: Path) -> None:
+    """Five steps, with the state after the third and the last written to `out`."""
+    trainer = make_trainer(engine, case, work)
+    reports = list(run(trainer, case, 0, MIDDLE))
+    save(engine, out / "middle")
+    reports += run(trainer, case, MIDDLE, STEPS)
+    save(engine, out / "last")
+    if engine.rank == 0:
+        (out / "reports.json").write_text(json.dumps(reports))
+
+
+def resume(engine: Engine, case: Case, work: Path, source: Path, out: Path) -> None:
+    """The last two steps after another engine's first three."""
+    trainer = make_trainer(engine, case, work)
+    load(engine, source / "middle")
+    list(run(trainer, case, MIDDLE, STEPS))
+    save(engine, out)
+
+
+def main() -> None:
+    name, work, *cases = sys.argv[1:]
+    torch.set_num_threads(1)
+    engine = make_engine(name)
+    engine.start(seed=0)
+    for case in cases:
+        train(engine, CASES[case], Path(work), Path(work) / name / case)
+        source = Path(work) / "single" / case
+        resume(engine, CASES[case], Path(work), source, Path(work) / name / f"{case}-resumed")
+    engine.finish()
+    sys.stdout.flush()
+    os._exit(0)  # Gloo's threads sometimes abort the interpreter's own exit.
+
+
+if __name__ == "__main__":
+    main()
