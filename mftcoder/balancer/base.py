@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mftcoder.core.batch import TaskLosses
+from mftcoder.core.errors import UserError
 
 Probe = Literal["none", "train", "valid"]
 
@@ -26,11 +27,13 @@ class Balancer(ABC):
 
     probe: what observe wants to see. probe_samples: with probe=valid, how many validation samples of each task.
     focal_gamma: the loss of a token that the model gives probability p is (1 - p) ** focal_gamma * -log p.
+    kept: the attributes that are the state; they are replaced, never changed in place.
     """
 
     probe: Probe = "none"
     probe_samples: int = 0
     focal_gamma: float = 0.0
+    kept: tuple[str, ...] = ()
 
     def start(self, tasks: Sequence[str]) -> None:
         """Learn the names of the tasks, in the order of their ids. Called once, before load_state_dict."""
@@ -49,10 +52,83 @@ class Balancer(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next weights depend on: tensors, numbers, strings, and lists and dicts of them."""
-        return {}
+        return {name: getattr(self, name) for name in ("tasks", *self.kept)} if self.kept else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue as the balancer that gave `state`."""
+        """Continue as the balancer that gave `state`; raises UserError if that was another one, or had other tasks."""
+        if not self.kept:
+            return
+        if missing := [name for name in ("tasks", *self.kept) if name not in state]:
+            raise UserError(
+                f"balancer: {type(self).__name__} did not write this checkpoint, which has no {', '.join(missing)}; "
+                "resume with the balancer that did"
+            )
+        if state["tasks"] != self.tasks:
+            raise UserError(f"balancer: the checkpoint balances {state['tasks']}, this run has the tasks {self.tasks}")
+        vars(self).update({name: state[name] for name in self.kept})
+
+
+class AdaptiveBalancer(Balancer):
+    """A balancer that learns its weights from losses, within bounds that the user sets.
+
+    min_weight, max_weight: the smallest and the largest weight, on the scale where the mean over all tasks is 1
+    (None: no largest). floor: the share of all weight that is handed out evenly before that, from 0 to 1.
+    """
+
+    kept: tuple[str, ...] = ("raw",)
+
+    def __init__(self, *, min_weight: float, max_weight: float | None, floor: float) -> None:
+        if not 0 <= min_weight < 1 or (max_weight is not None and max_weight <= 1):
+            raise ValueError(
+                f"min_weight: {min_weight}, max_weight: {max_weight}: the mean weight, 1, must lie between them "
+                "(0 <= min_weight < 1 < max_weight)"
+            )
+        if not 0 <= floor <= 1:
+            raise ValueError(f"floor: {floor} is not a share from 0 to 1")
+        self.min_weight, self.max_weight, self.floor = min_weight, max_weight, floor
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """Begin with equal weights."""
+        super().start(tasks)
+        self.raw = torch.ones(len(tasks), dtype=torch.float64)
+
+    def weights(self, step: int, counts: Tensor) -> Tensor:
+        """What was learnt so far, [T] with mean 1, within the bounds."""
+        return self.bounded(self.raw)
+
+    def observe(self, step: int, losses: TaskLosses) -> None:
+        """Learn from the finite ones of these losses; the others are absent.
+
+        Losses are held within 1e-8 and 1e8, since the methods divide by them and take their logarithms.
+        """
+        means = losses.mean.cpu()
+        raw = self.update(step, torch.where(means.isfinite(), means.clamp(1e-8, 1e8), torch.nan))
+        self.raw = torch.where(raw.isnan(), raw.nanmean().nan_to_num(1.0), raw)
+
+    @abstractmethod
+    def update(self, step: int, means: Tensor) -> Tensor:
+        """Take in the mean losses [T] of step `step`, NaN where a task is absent; the new weights [T], of any scale.
+
+        A weight of NaN says that nothing is known of the task; it is given the mean of the others.
+        """
+
+    def bounded(self, raw: Tensor) -> Tensor:
+        """`raw` [T] scaled to mean 1, mixed with the floor, then scaled again so that it keeps its mean in the bounds.
+
+        The second scale c solves mean(clamp(c * w, min_weight, max_weight)) = 1. The left side grows with c and is
+        linear between the points where a weight reaches a bound, so the solution is found between two of them.
+        """
+        number = len(raw)
+        low, high = self.min_weight, min(self.max_weight or number, number)
+        weights = (raw / raw.max().clamp(min=1e-300)).clamp(min=1e-12)
+        weights = (1 - self.floor) * weights / weights.mean() + self.floor
+        if low <= weights.min() and weights.max() <= high:
+            return weights
+        scales = torch.cat([low / weights, high / weights]).sort().values
+        means = (scales[:, None] * weights).clamp(low, high).mean(dim=1)
+        right = int(torch.searchsorted(means, 1.0).clamp(1, 2 * number - 1))
+        along = (1 - means[right - 1]) / (means[right] - means[right - 1])
+        return (torch.lerp(scales[right - 1], scales[right], along) * weights).clamp(low, high)
 
 
 class GradientBalancer(Balancer):

@@ -1,0 +1,101 @@
+"""CoBa: validation losses of all tasks converge at one pace, and a task that overfits is held back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mftcoder.balancer.base import AdaptiveBalancer
+
+
+class CoBa(AdaptiveBalancer):
+    """w = DF RCS + (1 - DF) ACS, from the slopes of validation losses (Gong et al., EMNLP 2024, arXiv:2410.06741).
+
+    a_t(i) is the least-squares slope of the ratios L_t / L_t(0) in the last N probes up to probe i, over their steps;
+    n counts the probes since the warm-up, T the tasks:
+        RCS_t = softmax_t(T a_t(n) / sum_t |a_t(n)|)                     tasks that converge slowly count more
+        ACS_t = softmax_t(-N a_t(n) / sum of the last N |a_t(i)|)        tasks that diverge count less
+        DF = min(1, n softmax_i(-tau n max_t a_t(i) / sum_i |max_t a_t(i)|)[n])    near 0 once a task diverges
+    A probe is one fixed batch of validation samples, the same for every probe, so that slopes are not noise. A task
+    that a probe misses leaves a gap in time; with fewer than two of its losses in the window it has no slope, and its
+    weight is the mean of the others. L_t(0) is its first probe, taken before the first step.
+    coba_warmup_steps: steps with equal weights at first. coba_history_length: N, in probes. coba_tau: tau.
+    coba_update_interval: steps between two probes. coba_sample_valid_num: samples of each task in the probe.
+    """
+
+    probe = "valid"
+    kept: tuple[str, ...] = (*AdaptiveBalancer.kept, "initial", "steps", "ratios", "slopes", "largest")
+
+    def __init__(
+        self,
+        *,
+        coba_warmup_steps: int,
+        coba_history_length: int,
+        coba_tau: float,
+        coba_update_interval: int,
+        coba_sample_valid_num: int,
+        min_weight: float,
+        max_weight: float | None,
+        floor: float,
+    ) -> None:
+        super().__init__(min_weight=min_weight, max_weight=max_weight, floor=floor)
+        if coba_history_length < 2:
+            raise ValueError(f"coba_history_length: {coba_history_length}: a slope needs at least 2 probes")
+        if coba_update_interval < 1 or coba_sample_valid_num < 1:
+            raise ValueError(
+                f"coba_update_interval: {coba_update_interval}, coba_sample_valid_num: {coba_sample_valid_num}: "
+                "both count from 1"
+            )
+        self.warmup = coba_warmup_steps
+        self.history = coba_history_length
+        self.tau = coba_tau
+        self.interval = coba_update_interval
+        self.probe_samples = coba_sample_valid_num
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """Begin with nothing seen."""
+        super().start(tasks)
+        self.initial = torch.full((len(tasks),), torch.nan, dtype=torch.float64)
+        self.steps = self.largest = torch.zeros(0, dtype=torch.float64)
+        self.ratios = self.slopes = torch.zeros(0, len(tasks), dtype=torch.float64)
+
+    def wants(self, step: int) -> bool:
+        """Before the first step, and after every `coba_update_interval` steps."""
+        return (step + 1) % self.interval == 0
+
+    def update(self, step: int, means: Tensor) -> Tensor:
+        """Take in the probe after `step`; weigh by it once the warm-up is over."""
+        self.initial = torch.where(self.initial.isnan(), means, self.initial)
+        self.steps = torch.cat([self.steps, torch.tensor([float(step)], dtype=torch.float64)])[-self.history :]
+        self.ratios = torch.cat([self.ratios, (means / self.initial)[None]])[-self.history :]
+        slopes = fit_slopes(self.steps, self.ratios)
+        if step + 1 < self.warmup or slopes.isnan().all():
+            return self.raw
+        self.slopes = torch.cat([self.slopes, slopes[None]])[-self.history :]
+        self.largest = torch.cat([self.largest, slopes[~slopes.isnan()].max()[None]])
+        relative = softmax(normalise(slopes))
+        absolute = softmax(-normalise(self.slopes)[-1])
+        divergence = softmax(-self.tau * normalise(self.largest))[-1] * len(self.largest)
+        return torch.lerp(absolute, relative, divergence.clamp(max=1.0))
+
+
+def fit_slopes(steps: Tensor, values: Tensor) -> Tensor:
+    """Least-squares slopes [T] of values [n, T] over steps [n], gaps (NaN) left out; NaN with fewer than two points."""
+    here = ~values.isnan()
+    count = here.sum(dim=0)
+    x = torch.where(here, steps[:, None], 0.0)
+    x = torch.where(here, x - x.sum(dim=0) / count, 0.0)
+    slopes = (x * values.nan_to_num(0.0)).sum(dim=0) / (x * x).sum(dim=0)
+    return torch.where(count < 2, torch.nan, slopes)
+
+
+def normalise(values: Tensor) -> Tensor:
+    """Values divided by the mean of their magnitudes along the first dimension, gaps (NaN) left out."""
+    return values / values.abs().nanmean(dim=0).clamp(min=1e-300)
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax of scores [n] over those that are not NaN; the others stay NaN."""
+    return torch.where(scores.isnan(), torch.nan, torch.where(scores.isnan(), -torch.inf, scores).softmax(dim=0))

@@ -1,0 +1,57 @@
+"""Dynamic weight average: tasks that have slowed down count more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mftcoder.balancer.base import AdaptiveBalancer
+
+
+class DWA(AdaptiveBalancer):
+    """w_t = T softmax_t(r_t / temperature), with r_t = L_t(e - 1) / L_t(e - 2) (Liu, Johns and Davison, CVPR 2019).
+
+    L_t(e) is the mean of the task's losses over window e of `window_steps` steps, an epoch in the paper. Weights are
+    equal until two windows are over. A task that was absent for g whole windows has r_t ** (1 / (g + 1)), its rate per
+    window, and keeps its last r_t while it is away.
+    """
+
+    probe = "train"
+    kept = (*AdaptiveBalancer.kept, "sums", "counts", "closed", "latest", "latest_window", "ratio")
+
+    def __init__(
+        self, *, temperature: float, window_steps: int, min_weight: float, max_weight: float | None, floor: float
+    ) -> None:
+        super().__init__(min_weight=min_weight, max_weight=max_weight, floor=floor)
+        if not temperature > 0:
+            raise ValueError(f"temperature: {temperature} is not above 0")
+        if window_steps < 1:
+            raise ValueError(f"window_steps: {window_steps} is not a number of steps from 1")
+        self.temperature = temperature
+        self.window_steps = window_steps
+
+    def start(self, tasks: Sequence[str]) -> None:
+        """Begin with nothing seen."""
+        super().start(tasks)
+        self.closed = 0
+        self.sums = self.counts = self.latest_window = torch.zeros(len(tasks), dtype=torch.float64)
+        self.latest = self.ratio = torch.full((len(tasks),), torch.nan, dtype=torch.float64)
+
+    def update(self, step: int, means: Tensor) -> Tensor:
+        """Add to the window's means; at its end, compare them with those of the one before."""
+        self.sums = self.sums + means.nan_to_num(0.0)
+        self.counts = self.counts + ~means.isnan()
+        if (window := (step + 1) // self.window_steps) > self.closed:
+            self._close(window)
+        return torch.where(self.ratio.isnan(), self.ratio, (self.ratio / self.temperature).nan_to_num(0).softmax(0))
+
+    def _close(self, window: int) -> None:
+        """End the window; `window` counts the windows that are over."""
+        mean = self.sums / self.counts
+        rate = (mean / self.latest) ** (1 / (window - self.latest_window))
+        self.ratio = torch.where(rate.isnan(), self.ratio, rate)
+        self.latest_window = torch.where(mean.isnan(), self.latest_window, window)
+        self.latest = torch.where(mean.isnan(), self.latest, mean)
+        self.sums, self.counts, self.closed = torch.zeros_like(mean), torch.zeros_like(mean), window
