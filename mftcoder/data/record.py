@@ -1,56 +1,83 @@
-"""One record, of any of the known shapes, to a dialogue."""
+"""One record, of any of the known shapes, to what it holds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
-from mftcoder.core.dialogue import Dialogue, Turn
-from mftcoder.data.shapes import SHAPES, Record
+from mftcoder.core.dialogue import Dialogue, Example, Preference, Pretokenised, Turn
+from mftcoder.data.shapes import SHAPES, Format, Record
+
+FOLLOWS = {"system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant")}
 
 
-def parse(record: Record, origin: str, *, format: str | None, columns: Mapping[str, str]) -> Dialogue:
-    """The dialogue that `record` holds.
+def parse(record: Record, origin: str, *, format: Format | None, columns: Mapping[str, str]) -> Example:
+    """What `record` holds.
 
     format: the name of its shape, or None to know it by its keys. columns: the names that the record's own keys have
     in the shape, as {shape's name: record's name}. Raises ValueError `origin: what is wrong, what was expected`.
     """
+    if columns:
+        own = {key: value for key, value in record.items() if key not in columns.values()}
+        record = own | {name: record[column] for name, column in columns.items() if column in record}
     try:
-        named = {**record, **{name: record[column] for name, column in columns.items() if column in record}}
-        shape = SHAPES[format or detect(named)]
-        missing = [key for key in shape.keys if key not in named]
-        if missing:
-            raise ValueError(f"no key {', '.join(missing)}; format={format} needs {', '.join(shape.keys)}")
-        dialogue = shape.read(named, origin)
-        if dialogue.kind != "text":
-            check_order(dialogue.turns)
+        example = SHAPES[format or detect(record)].read(record, origin)
+        for dialogue in dialogues(example):
+            check(dialogue)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
-    return dialogue
+    return example
 
 
-def detect(record: Record) -> str:
-    """The shape of `record`, by its keys."""
-    fits = [name for name, shape in SHAPES.items() if all(record.get(key) is not None for key in shape.keys)]
-    if len(fits) == 1:
-        return fits[0]
-    keys = ", ".join(sorted(record))
+def detect(record: Record) -> Format:
+    """The shape of `record`, by its keys: the one shape that fits, or whose keys include those of all that do."""
+    keys = {key for key, value in record.items() if value is not None}
+    fits = [name for name, shape in SHAPES.items() if keys.issuperset(shape.keys)]
+    told = {key for name in fits for key in SHAPES[name].keys}
+    best = [name for name in fits if set(SHAPES[name].keys) == told]
+    if len(best) == 1:
+        return best[0]
+    listed = ", ".join(sorted(map(repr, keys))) or "none"
     if fits:
-        raise ValueError(f"the keys {keys} fit the shapes {', '.join(fits)}; say which: format={fits[0]}")
-    raise ValueError(f"the keys {keys} fit no shape; expected those of {', '.join(SHAPES)}, or name them with columns")
+        raise ValueError(f"its keys ({listed}) fit the shapes {', '.join(fits)}; say which, as format: {fits[0]}")
+    raise ValueError(
+        f"its keys ({listed}) fit none of the shapes {', '.join(SHAPES)}; say which are which with columns"
+    )
+
+
+def dialogues(example: Example) -> Sequence[Dialogue]:
+    """The dialogues in it."""
+    if isinstance(example, Preference):
+        return example.chosen, example.rejected
+    return () if isinstance(example, Pretokenised) else (example,)
+
+
+def check(dialogue: Dialogue) -> None:
+    """Raise ValueError unless the turns come in order, and are text that can be written in UTF-8."""
+    if dialogue.kind in ("chat", "pair"):
+        check_order(dialogue.turns)
+    rich = [[turn.tool_calls, dict(turn.extra)] for turn in dialogue.turns if turn.tool_calls or turn.extra]
+    beside = [json.dumps([rich, dialogue.tools], ensure_ascii=False)] if rich or dialogue.tools else []
+    for words in (*(turn.content for turn in dialogue.turns), *beside):
+        if not words.isascii():
+            check_unicode(words)
+
+
+def check_unicode(words: str) -> None:
+    """Raise ValueError if `words` holds half of a surrogate pair, which is no character."""
+    try:
+        words.encode()
+    except UnicodeEncodeError as error:
+        code = ord(words[error.start])
+        raise ValueError(f"holds \\u{code:04x}, half of a surrogate pair; expected whole characters") from None
 
 
 def check_order(turns: tuple[Turn, ...]) -> None:
     """System at most once, and first; then user and assistant by turns, tools after the assistant that called them."""
-    follows = {
-        "system": ("user",),
-        "user": ("assistant",),
-        "assistant": ("user", "tool"),
-        "tool": ("tool", "assistant"),
-    }
     if not turns:
         raise ValueError("no turns; expected at least one of the user")
     expected: tuple[str, ...] = ("system", "user")
     for number, turn in enumerate(turns, start=1):
         if turn.role not in expected:
             raise ValueError(f"turn {number} is of role {turn.role}; expected {' or '.join(expected)}")
-        expected = follows[turn.role]
+        expected = FOLLOWS[turn.role]

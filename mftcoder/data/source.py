@@ -11,6 +11,7 @@ from typing import Any
 from mftcoder.core.errors import UserError
 from mftcoder.data.faults import Fault
 from mftcoder.data.reader import read
+from mftcoder.data.shapes import Format
 
 SPLITS = ("train", "valid", "test")
 
@@ -24,7 +25,7 @@ class Source:
     """
 
     path: Path
-    format: str | None
+    format: Format | None
     columns: Mapping[str, str]
 
     def files(self) -> list[Path]:

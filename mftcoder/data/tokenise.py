@@ -18,10 +18,10 @@ import pyarrow as pa
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedTokenizerBase
 
-from mftcoder.core.dialogue import Dialogue
+from mftcoder.core.dialogue import Dialogue, Example, Pretokenised
 from mftcoder.data.corpus import TABLE
 from mftcoder.data.encoding import Encoded, encode
-from mftcoder.data.faults import Fault
+from mftcoder.data.faults import EXCERPT, Fault
 from mftcoder.data.fitting import TooLong, fit
 from mftcoder.data.record import parse
 from mftcoder.data.source import Source
@@ -45,27 +45,24 @@ class Tokeniser:
     def __call__(self, rows: list[Row]) -> tuple[pa.RecordBatch, Counter[str], list[Fault]]:
         """The rows of one batch, how many records had which fate, and those that could not be used."""
         faults: list[Fault] = []
-        kept: list[tuple[int, int]] = []
-        dialogues: list[Dialogue] = []
+        examples: list[Example] = []
+        splits: dict[str, int] = {}
         for split, origin, record in rows:
             try:
-                dialogue = parse(record, origin, format=self.source.format, columns=self.source.columns)
-                self.template.render(dialogue, self.tokenizer)
+                examples.append(parse(record, origin, format=self.source.format, columns=self.source.columns))
+                splits[origin] = split
             except ValueError as error:
-                faults.append(Fault(origin, str(error).removeprefix(f"{origin}: "), json.dumps(record)[:200]))
-                continue
-            dialogues.append(dialogue)
-            kept.append((split, content_key(dialogue)))
-        encoded = encode(dialogues, self.template, self.tokenizer)
+                faults.append(Fault(origin, str(error).removeprefix(f"{origin}: "), json.dumps(record)[:EXCERPT]))
         pieces: list[Encoded] = []
-        whose: list[int] = []
-        fates: Counter[str] = Counter(read=len(rows), malformed=len(faults))
-        for i, dialogue_tokens in enumerate(encoded):
-            parts, fate = self.fit(dialogue_tokens)
+        origins: list[tuple[int, int]] = []
+        fates: Counter[str] = Counter(read=len(rows))
+        for encoded in encode(examples, self.template, self.tokenizer, faults):
+            parts, fate = self.fit(encoded)
             fates[fate] += 1
             pieces += parts
-            whose += [i] * len(parts)
-        return record_batch(pieces, [kept[i] for i in whose]), fates, faults
+            origins += [(splits[encoded.source.origin], content_key(encoded.source))] * len(parts)
+        fates["malformed"] = len(faults)
+        return record_batch(pieces, origins), fates, faults
 
     def fit(self, encoded: Encoded) -> tuple[list[Encoded], str]:
         """The pieces to keep of a dialogue, and its fate; for concat it is cut only once it stands with the others."""
@@ -76,9 +73,12 @@ class Tokeniser:
         return fit(encoded, self.template, self.tokenizer, seq_length=self.seq_length, too_long=self.too_long)
 
 
-def content_key(dialogue: Dialogue) -> int:
-    """64 bits of the hash of what a dialogue says, wherever it stands."""
-    words = json.dumps([(turn.role, turn.content) for turn in dialogue.turns]).encode()
+def content_key(source: Dialogue | Pretokenised) -> int:
+    """64 bits of the hash of what a record says, wherever it stands."""
+    if isinstance(source, Pretokenised):
+        words = source.ids.tobytes()
+    else:
+        words = json.dumps([(turn.role, turn.content) for turn in source.turns]).encode()
     return int.from_bytes(blake2b(words, digest_size=8).digest(), "little")
 
 
