@@ -74,7 +74,8 @@ class Console(Tracker):
 
     def _bar(self) -> Group:
         row = Table.grid(padding=(0, 1))
-        row.add_row(self._name, ProgressBar(total=self._total, completed=self._clock.step, width=30), self._numbers())
+        bar = ProgressBar(total=self._total, completed=self._clock.step, width=30)
+        row.add_row(Text(self._name), bar, Text(self._numbers()))
         return Group(row, Text(self._losses(), style="dim"))
 
     def _numbers(self) -> str:
@@ -101,9 +102,8 @@ class Console(Tracker):
             table.add_column(heading, justify="right")
         for task in self._tasks:
             if VALID + task in now:
-                table.add_row(
-                    task, self._form(f"train/weight/{task}"), self._form(TRAIN + task), *self._cells(VALID + task)
-                )
+                latest = self._form(f"train/weight/{task}"), self._form(TRAIN + task)
+                table.add_row(Text(task), *latest, *self._cells(VALID + task))
         table.add_section()
         table.add_row("mean of tasks", "", self._form("train/loss"), *self._cells("valid/loss"))
         return table
