@@ -1,0 +1,54 @@
+"""What a user names as the source of a task, to the files that hold its records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from glob import glob, has_magic
+from pathlib import Path
+
+from mftcoder.core.errors import UserError
+
+KINDS = (".jsonl", ".json", ".parquet", ".arrow", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst")
+NOT_RECORDS = {"dataset_info.json", "state.json", "dataset_dict.json"}  # beside the records that `datasets` saves
+HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<split>\w+))?")
+
+
+def files(source: str) -> list[Path]:
+    """The files of records that `source` names, in the order of their names.
+
+    It is a file; a directory, searched with all below it; a pattern as `data/**/*.parquet`; or a data set of the hub,
+    `owner/name` or `owner/name:split` (train where no split is given), fetched with the library datasets.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        found = [path]
+    elif path.is_dir():
+        found = usable(path.rglob("*"))
+    elif has_magic(source):
+        found = usable(map(Path, glob(str(path), recursive=True)))
+    elif named := HUB.fullmatch(source):
+        return fetched(named["id"], named["split"] or "train")
+    else:
+        raise UserError(f"{source}: not found; expected a file, a directory, a pattern, or a data set owner/name")
+    unknown = [path for path in found if not path.name.endswith(KINDS)]
+    if unknown or not found:
+        what = f"{unknown[0]} is of no known kind" if unknown else f"{source}: no records there"
+        raise UserError(f"{what}; expected files of {', '.join(KINDS)}")
+    return found
+
+
+def usable(paths: Iterable[Path]) -> list[Path]:
+    """Those that may hold records, in the order of their names."""
+    return sorted(p for p in paths if p.is_file() and p.name.endswith(KINDS) and p.name not in NOT_RECORDS)
+
+
+def fetched(name: str, split: str) -> list[Path]:
+    """The Arrow files of one split of a data set of the hub."""
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(name, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"{name}: neither a path here nor a data set that can be fetched: {error}") from error
+    return [Path(file["filename"]) for file in loaded.cache_files]

@@ -1,0 +1,62 @@
+"""JSON values out of a file of any length, one at a time."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import re
+from typing import Any
+
+BLOCK = 1 << 20
+BETWEEN = re.compile(r"[\s,]*")
+
+
+class JsonStream:
+    """Values one after the other, with little more than one of them in memory. line: where it stands, from 1."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self.line = 1
+        self._file = file
+        self._characters = codecs.getincrementaldecoder("utf-8-sig")()
+        self._scan = json.JSONDecoder().raw_decode
+        self._buffer = ""
+        self._at = 0
+
+    def peek(self) -> str:
+        """The next character that is neither space nor comma; empty at the end."""
+        while True:
+            if between := BETWEEN.match(self._buffer, self._at):
+                self._move(between.end())
+            if self._at < len(self._buffer) or not self._fill():
+                return self._buffer[self._at : self._at + 1]
+
+    def skip(self) -> None:
+        """Go over one character."""
+        self._move(self._at + 1)
+
+    def value(self) -> Any:
+        """The value that begins here; JSONDecodeError or RecursionError if there is none."""
+        while True:
+            try:
+                value, stop = self._scan(self._buffer, self._at)
+            except json.JSONDecodeError as error:
+                if not (self._incomplete(error) and self._fill()):
+                    raise
+            else:
+                self._move(stop)
+                return value
+
+    def _move(self, to: int) -> None:
+        self.line += self._buffer.count("\n", self._at, to)
+        self._at = to
+
+    def _fill(self) -> bool:
+        """Read on, as much again as is waiting, so that a long value is not scanned too often."""
+        more = self._file.read(max(BLOCK, len(self._buffer) - self._at))
+        self._buffer, self._at = self._buffer[self._at :] + self._characters.decode(more, final=not more), 0
+        return bool(more)
+
+    def _incomplete(self, error: json.JSONDecodeError) -> bool:
+        """Whether the text may only have ended too early: inside a string, or within its last characters."""
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self._buffer) - len("\\u0000")

@@ -1,0 +1,173 @@
+"""Every kind of file gives its records with their places; nothing crashes the reader, and nothing valid is lost."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mftcoder.core.errors import UserError
+from mftcoder.data import json_stream, reader
+from mftcoder.data.faults import Fault, refuse
+from mftcoder.data.reader import read
+
+RECORDS = [{"text": "eins"}, {"text": "排序\u00a0😀"}, {"text": "a\nb", "meta": {"n": [1, 2]}}]
+GOOD = b'{"text": "good"}'
+
+
+def everything(path: Path) -> tuple[list[tuple[str, dict]], list[Fault]]:
+    faults: list[Fault] = []
+    return list(read(path, faults)), faults
+
+
+def lines(records: list[dict]) -> bytes:
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "places"),
+    [
+        ("a.jsonl", lines(RECORDS), [1, 2, 3]),
+        ("a.jsonl.gz", gzip.compress(lines(RECORDS[:1])) + gzip.compress(lines(RECORDS[1:])), [1, 2, 3]),
+        ("a.jsonl.zst", zstandard.compress(lines(RECORDS[:1])) + zstandard.compress(lines(RECORDS[1:])), [1, 2, 3]),
+        ("a.json", lines(RECORDS), [1, 2, 3]),
+        ("a.json", json.dumps(RECORDS).encode(), [1, 1, 1]),
+        ("a.json", json.dumps(RECORDS[0]).encode() + b"\n", [1]),
+        ("a.json.gz", gzip.compress(json.dumps(RECORDS, indent=1).encode()), [2, 5, 8]),
+        ("a.json", b"\xef\xbb\xbf\n" + json.dumps(RECORDS, indent=1).encode(), [3, 6, 9]),
+        ("a.json", b"\n\n".join(json.dumps(record, indent=1).encode() for record in RECORDS), [1, 5, 9]),
+        ("a.json", b" [ ] ", []),
+        ("a.json", b"", []),
+        ("a.jsonl", b"", []),
+        ("a.jsonl", lines(RECORDS).replace(b"\n", b"\r\n\r\n").rstrip(), [1, 3, 5]),
+    ],
+)
+def test_files_give_their_records_with_their_lines(tmp_path: Path, name: str, data: bytes, places: list[int]) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    rows, faults = everything(path)
+    assert rows == [(f"{path}:{place}", record) for place, record in zip(places, RECORDS, strict=False)]
+    assert not faults
+
+
+@pytest.mark.parametrize("kind", ["parquet", "file", "stream"])
+def test_tables_give_their_rows(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "ROWS", 2)
+    table = pa.table({"messages": [[{"role": "user", "content": str(i)}] for i in range(5)]})
+    path = tmp_path / ("a.parquet" if kind == "parquet" else "a.arrow")
+    if kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        new = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+        with new(str(path), table.schema) as writer:
+            writer.write_table(table)
+    rows, _ = everything(path)
+    assert rows == [(f"{path}:{i + 1}", {"messages": [{"role": "user", "content": str(i)}]}) for i in range(5)]
+
+
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_an_array_is_read_in_small_blocks(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([*RECORDS, 7, {"text": '\\ " \u1234 😀'}], indent=2), encoding="utf-8")
+    rows, faults = everything(path)
+    assert [record for _, record in rows] == [
+        *RECORDS,
+        {"text": '\\ " \u1234 \ud83d\ude00'.encode("utf-16", "surrogatepass").decode("utf-16")},
+    ]
+    assert [str(fault) for fault in faults] == [f"{path}:17: a JSON int; expected a JSON object"]
+
+
+BAD_LINES = {
+    "NUL": (b'{"text": "\x00"}', "not JSON (Invalid control character at at column 11)"),
+    "zeros": (b"\x00" * 50, "not JSON"),
+    "bad UTF-8": (b'{"text": "\xff"}', "not UTF-8 at byte 11"),
+    "UTF-16": ('{"text": "a"}'.encode("utf-16"), "not UTF-8"),
+    "number": (b"7", "a JSON int; expected a JSON object"),
+    "list": (b"[1]", "a JSON list"),
+    "null": (b"null", "a JSON NoneType"),
+    "cut": (b'{"text": "a', "not JSON (Unterminated string"),
+    "two": (GOOD + GOOD, "not JSON (Extra data"),
+    "deep": (b"[" * 200_000, "recursion"),
+    "huge number": (b'{"text": ' + b"9" * 10_000 + b"}", "limit"),
+    "big line": (b'{"text": "' + b"x" * 10_000_000, "not JSON"),
+    "script": (b"../../etc/passwd", "not JSON"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_LINES)
+def test_a_bad_line_costs_no_good_one(tmp_path: Path, bad: str) -> None:
+    line, reason = BAD_LINES[bad]
+    path = tmp_path / ".." / tmp_path.name / "a.jsonl"
+    path.write_bytes(b"\n".join([GOOD, line, GOOD]))
+    rows, faults = everything(path)
+    assert [origin for origin, _ in rows] == [f"{path}:1", f"{path}:3"]
+    assert len(faults) == 1
+    assert faults[0].origin == f"{path}:2"
+    assert reason in faults[0].reason
+    assert len(faults[0].text) <= 200
+
+
+def test_a_line_of_ten_megabytes_is_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(lines([{"text": "x" * 10_000_000}]) + GOOD)
+    rows, faults = everything(path)
+    assert [len(record["text"]) for _, record in rows] == [10_000_000, 4]
+    assert not faults
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.one_of(st.binary(max_size=40), st.just(GOOD), st.just(b'{"text": "\xc3\xa9"}')), max_size=12))
+def test_any_bytes_end_as_records_or_faults(tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes]) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "a.jsonl"
+    path.write_bytes(b"\n".join(chunks))
+    rows, faults = everything(path)
+    content = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    assert len(rows) + len(faults) >= len([line for line in content if line.strip(b"\xef\xbb\xbf")])
+    assert len([r for _, r in rows if r == {"text": "good"}]) >= chunks.count(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.json", b'[{"text": "a"},\n{"text": }, {"text": "b"}]', "a.json:2: not JSON"),
+        ("a.json", b'[{"text": "a"},\n{"text": "b"', "a.json:2: not JSON"),
+        ("a.json", b"[\n" + b"[" * 200_000, "a.json:2: not JSON (maximum recursion depth"),
+        ("a.json", b'[{"text": "a"},\n', "a.json:2: no ] that ends the array"),
+        ("a.json", b'[{"text": "a"}] {"text": "b"}', "a.json:1: text after ] that ends the array"),
+        ("a.json", b'[{"text": "\xff"}]', "can't decode byte 0xff"),
+        ("a.jsonl.gz", gzip.compress(lines(RECORDS * 1000))[:-20], "cannot be read"),
+        ("a.jsonl.gz", lines(RECORDS), "cannot be read"),
+        ("a.jsonl.zst", zstandard.compress(lines(RECORDS * 1000))[:-20], "cannot be read"),
+        ("a.parquet", b"PAR1 and no more", "cannot be read"),
+        ("a.arrow", b"ARROW1 and no more", "cannot be read"),
+        ("a.arrow", b"", "cannot be read"),
+    ],
+)
+def test_a_file_that_breaks_off_is_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="a\\.") as error:
+        everything(path)
+    assert message in str(error.value)
+
+
+def test_faults_are_reported_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"x\n" * 25 + GOOD)
+    rows, faults = everything(path)
+    refuse(faults, rows=26, max_fraction=0.97, remedy="Mend them.")
+    with pytest.raises(UserError) as error:
+        refuse(faults, rows=26, max_fraction=0.0, remedy="Mend them.")
+    report = str(error.value).splitlines()
+    assert report[0] == "25 of 26 records cannot be used (allowed: 0.00%):"
+    assert report[20].startswith(f"  {path}:20: not JSON")
+    assert report[21:] == ["  … and 5 more", "Mend them."]
+    assert len(rows) == 1
