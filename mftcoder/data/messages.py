@@ -57,9 +57,7 @@ def content(value: Any, where: str, *, empty: bool) -> str:
         return value
     if value is None and empty:
         return ""
-    if isinstance(value, list) and all(
-        isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in value
-    ):
+    if isinstance(value, list) and all(map(is_text, value)):
         return "".join(part["text"] for part in value)
     raise ValueError(f"{where}: {brief(value)}; expected a string, or a list of parts of type text")
 

@@ -1,0 +1,283 @@
+"""Each shape of record against the dialogue that a reader of its documentation would write down."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from mftcoder.core.dialogue import Dialogue, Preference, Pretokenised, Turn
+from mftcoder.data.record import parse
+from mftcoder.data.shapes import SHAPES, Format
+
+S, U, A, T = "system", "user", "assistant", "tool"
+GIVEN = Turn(U, "u", train=False)
+QUESTION, ANSWER = Turn(U, "排序\u00a0?"), Turn(A, "好 😀")
+CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {}}}
+
+
+def read(record: dict[str, Any], format: Format | None = None, **columns: str) -> Any:
+    return parse(record, "a.jsonl:7", format=format, columns=columns)
+
+
+def dialogue(*turns: Turn, kind: str = "chat", tools: tuple[Any, ...] = ()) -> Dialogue:
+    return Dialogue(turns, "a.jsonl:7", kind, tools)
+
+
+def test_the_names_of_formats_are_those_of_the_shapes() -> None:
+    assert get_args(Format) == tuple(SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("prompt", "answer"),
+        ("prompt", "response"),
+        ("prompt", "completion"),
+        ("input", "output"),
+        ("instruction", "output"),
+        ("instruction", "response"),
+        ("question", "response"),
+        ("question", "answer"),
+        ("query", "answer"),
+        ("query", "response"),
+    ],
+)
+def test_pairs(question: str, answer: str) -> None:
+    record = {"id": 1, question: QUESTION.content, answer: ANSWER.content}
+    assert read(record) == dialogue(QUESTION, ANSWER, kind="pair")
+    assert read(record | {"system": "kurz"}) == dialogue(Turn(S, "kurz"), QUESTION, ANSWER, kind="pair")
+    assert read(record, f"{question}_{answer}") == read(record)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (
+            {
+                "chat_rounds": [
+                    {"role": "system", "content": "s", "chat_round_id": 0},
+                    {"role": "human", "content": "u"},
+                    {"role": "bot", "content": "a"},
+                ]
+            },
+            dialogue(Turn(S, "s"), Turn(U, "u"), Turn(A, "a")),
+        ),
+        (
+            {"chat_rounds": [{"role": "user", "content": "u"}, {"role": "gpt", "content": ""}]},
+            dialogue(Turn(U, "u"), Turn(A, "")),
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "developer", "content": [{"type": "text", "text": "s"}, {"type": "text", "text": "t"}]},
+                    {"role": "user", "content": "1+?", "weight": None},
+                    {
+                        "role": "assistant",
+                        "content": None,
+                        "weight": 0,
+                        "tool_calls": [
+                            {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+                        ],
+                    },
+                    {"role": "tool", "content": "2", "tool_call_id": "c1"},
+                    {"role": "assistant", "content": "2!", "train": True},
+                ],
+                "tools": [TOOL],
+            },
+            dialogue(
+                Turn(S, "st"),
+                Turn(U, "1+?"),
+                Turn(A, "", train=False, tool_calls=({"id": "c1", **CALL},)),
+                Turn(T, "2", extra={"tool_call_id": "c1"}),
+                Turn(A, "2!", train=True),
+                tools=(TOOL,),
+            ),
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "u"},
+                    {"role": "assistant", "content": "a", "reasoning_content": "r"},
+                ]
+            },
+            dialogue(Turn(U, "u"), Turn(A, "a", extra={"reasoning_content": "r"})),
+        ),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "u"},
+                    {"from": "function_call", "value": '{"name": "add", "arguments": {"a": 1}}'},
+                    {"from": "observation", "value": "2"},
+                    {"from": "gpt", "value": "2!", "loss": False},
+                ],
+                "system": "s",
+                "tools": '[{"name": "add"}]',
+            },
+            dialogue(
+                Turn(S, "s"),
+                Turn(U, "u"),
+                Turn(A, "", tool_calls=(CALL,)),
+                Turn(T, "2"),
+                Turn(A, "2!", train=False),
+                tools=({"name": "add"},),
+            ),
+        ),
+        ({"instruction": "i", "input": "x", "output": "o"}, dialogue(Turn(U, "i\nx"), Turn(A, "o"), kind="pair")),
+        ({"instruction": "i", "input": "", "output": "o"}, dialogue(Turn(U, "i"), Turn(A, "o"), kind="pair")),
+        (
+            {"instruction": "i", "input": "x", "output": "o", "system": "s", "history": [["q", "r"]]},
+            dialogue(Turn(S, "s"), Turn(U, "q"), Turn(A, "r"), Turn(U, "i\nx"), Turn(A, "o")),
+        ),
+        (
+            {"query": "q2", "response": "r2", "history": [["q1", "r1"]]},
+            dialogue(Turn(U, "q1"), Turn(A, "r1"), Turn(U, "q2"), Turn(A, "r2")),
+        ),
+        (
+            {"prompt": [{"role": "user", "content": "u"}], "completion": [{"role": "assistant", "content": "a"}]},
+            dialogue(Turn(U, "u", train=False), Turn(A, "a")),
+        ),
+        ({"text": "abc", "answer": None}, dialogue(Turn(A, "abc"), kind="text")),
+        (
+            {"segments": [{"label": False, "text": "<s>x"}, {"label": True, "text": "y</s>"}]},
+            dialogue(Turn(U, "<s>x", train=False), Turn(A, "y</s>", train=True), kind="verbatim"),
+        ),
+        (
+            {"prompt": "u", "chosen": "a", "rejected": "b"},
+            Preference(dialogue(GIVEN, Turn(A, "a")), dialogue(GIVEN, Turn(A, "b"))),
+        ),
+        (
+            {
+                "prompt": "u",
+                "chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}],
+                "rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "b"}],
+            },
+            Preference(dialogue(GIVEN, Turn(A, "a")), dialogue(GIVEN, Turn(A, "b"))),
+        ),
+        (
+            {
+                "chosen": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}],
+                "rejected": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "b"}],
+            },
+            Preference(dialogue(GIVEN, Turn(A, "a")), dialogue(GIVEN, Turn(A, "b"))),
+        ),
+    ],
+)
+def test_shapes(record: dict[str, Any], expected: Dialogue | Preference) -> None:
+    assert read(record) == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "ids", "supervised"),
+    [
+        ({"input_ids": [5, 6, 7]}, [5, 6, 7], [1, 1, 1]),
+        (
+            {"input_ids": [5, 6, 7, 0], "labels": [-100, 6, 7, -100], "attention_mask": [1, 1, 1, 0]},
+            [5, 6, 7],
+            [0, 1, 1],
+        ),
+        ({"input_ids": [5, 6, 7], "loss_mask": [0, 1, 0]}, [5, 6, 7], [0, 1, 0]),
+    ],
+)
+def test_tokens(record: dict[str, Any], ids: list[int], supervised: list[int]) -> None:
+    example = read(record)
+    assert isinstance(example, Pretokenised)
+    assert example.ids.dtype == np.int32
+    assert (example.ids.tolist(), example.supervised.tolist()) == (ids, [bool(s) for s in supervised])
+
+
+def test_columns_are_renamed_and_do_not_stand_for_themselves_too() -> None:
+    record = {"prompt": "q", "text": "a", "answer": None}
+    assert read(record, question="prompt", answer="text") == dialogue(Turn(U, "q"), Turn(A, "a"), kind="pair")
+
+
+@pytest.mark.parametrize(
+    ("record", "shapes"),
+    [
+        (
+            {"chat_rounds": [], "instruction": "i", "output": "o"},
+            "chat_rounds, instruction_output; say which, as format: chat_rounds",
+        ),
+        ({"messages": [], "text": ""}, "messages, text"),
+        ({"instruction": "i", "output": "o", "response": "r"}, "instruction_output, instruction_response"),
+        ({"input_ids": [1], "text": "t"}, "text, input_ids"),
+    ],
+)
+def test_a_record_of_two_shapes_is_not_guessed(record: dict[str, Any], shapes: str) -> None:
+    with pytest.raises(ValueError, match=r"^a.jsonl:7: its keys \(.*\) fit the shapes ") as error:
+        read(record)
+    assert shapes in str(error.value)
+
+
+MESSAGES = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({}, "its keys (none) fit none of the shapes chat_rounds"),
+        ({"foo": 1, "bar": None}, "its keys ('foo') fit none of the shapes"),
+        ({"messages": "hi"}, "messages: str 'hi'; expected a list of messages"),
+        ({"messages": []}, "no turns; expected at least one of the user"),
+        ({"messages": [7]}, "messages[0]: int 7; expected an object as"),
+        ({"messages": [{"content": "u"}]}, "messages[0].role: missing; expected one of system"),
+        ({"messages": [{"role": "boss", "content": "u"}]}, "messages[0].role: str 'boss'; expected one of system"),
+        ({"messages": [{"role": ["user"], "content": "u"}]}, "messages[0].role: list ['user']"),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content: int 7; expected a string"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content: missing"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "text": ""}]}]},
+            "or a list of parts of type text",
+        ),
+        ({"messages": [{"role": "user", "content": "u", "tool_calls": [CALL]}]}, "tool calls in a turn of role user"),
+        (
+            {"messages": [{"role": "assistant", "content": "", "tool_calls": "x"}]},
+            "messages[0].tool_calls: str 'x'; expected a list",
+        ),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": {}}]}]}, "messages[0].tool_calls[0]: dict"),
+        (
+            {"messages": [{"role": "user", "content": "u", "weight": 0.5}]},
+            "messages[0].weight: float 0.5; expected true or false",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "u", "weight": 1, "train": False}]},
+            "train and weight contradict each other",
+        ),
+        ({"messages": MESSAGES, "tools": "x"}, "tools: str 'x'; expected a list of JSON schemas"),
+        ({"messages": [*MESSAGES, MESSAGES[1]]}, "turn 3 is of role assistant; expected user or tool"),
+        ({"messages": MESSAGES[1:]}, "turn 1 is of role assistant; expected system or user"),
+        (
+            {"messages": [MESSAGES[0], {"role": "system", "content": "s"}]},
+            "turn 2 is of role system; expected assistant",
+        ),
+        ({"messages": [{"role": "user", "content": "\ud83d"}]}, "holds \\ud83d, half of a surrogate pair"),
+        ({"conversations": [{"role": "user", "content": "u"}]}, "conversations[0].from: missing"),
+        ({"question": 1, "answer": "a"}, "question: int 1; expected a string"),
+        (
+            {"query": "q", "response": "r", "history": [["q"]]},
+            'history[0]: list [\'q\']; expected ["question", "answer"]',
+        ),
+        ({"text": ["a"]}, "text: list ['a']; expected a string"),
+        ({"segments": [{"text": "a"}]}, "segments[0].label: missing; expected true or false"),
+        ({"segments": [{"label": True}]}, "segments[0].text: missing; expected a string"),
+        ({"segments": {"label": True}}, "segments: dict"),
+        ({"chosen": "a", "rejected": "b"}, "expected the same turns first (or a prompt)"),
+        ({"prompt": "p", "chosen": "a", "rejected": "a"}, "and then turns that differ"),
+        ({"input_ids": "abc"}, "input_ids: str 'abc'; expected a list of integers"),
+        ({"input_ids": [2**31]}, "input_ids: a number of more than 32 bits"),
+        ({"input_ids": [1, 2], "labels": [1]}, "labels: 1 numbers for 2 input_ids"),
+        ({"input_ids": [1, 2], "labels": [2, -100]}, "labels: differ from input_ids where they are not -100"),
+        ({"input_ids": [1, 2], "attention_mask": [0, 1]}, "attention_mask: has a 0 before a 1"),
+    ],
+)
+def test_faults_name_place_value_and_remedy(record: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=r"^a\.jsonl:7: ") as error:
+        read(record)
+    assert message in str(error.value)
+
+
+def test_a_named_format_says_which_key_is_missing() -> None:
+    with pytest.raises(ValueError, match=r"^a\.jsonl:7: output: missing; expected a string$"):
+        read({"instruction": "i"}, "alpaca")
