@@ -46,6 +46,18 @@ class CausalLM:
         self.attn_implementation = attn_implementation
         self.gradient_checkpointing = gradient_checkpointing
 
+    def at(self, directory: Path) -> CausalLM:
+        """The same kind of model with the weights and the tokenizer in `directory`."""
+        return CausalLM(
+            pretrained_model_path=str(directory),
+            local_copy=None,
+            revision=None,
+            trust_remote_code=self.trust_remote_code,
+            dtype=self.dtype,
+            attn_implementation=self.attn_implementation,
+            gradient_checkpointing=self.gradient_checkpointing,
+        )
+
     def source(self) -> str:
         """The absolute path of the directory to load from, or else the hub id."""
         for path in (self.local_copy, self.pretrained_model_path):
@@ -101,6 +113,7 @@ class CausalLM:
         if missing := sorted(report["missing_keys"]):
             raise _unloadable("model", source, f"no weights for {', '.join(missing)}, which would stay random")
         net.config.use_cache = False  # A cache made inside forward would let the samples of a pack see each other.
+        net.base_revision = self.revision  # for the config of an adapter
         if self.gradient_checkpointing:
             net.activation_checkpointing_enable({"use_reentrant": False})
         if quantization is not None:

@@ -21,10 +21,10 @@ class LoRA(Peft):
     """W x becomes W x + (lora_alpha / lora_rank) B A x, with A random and B zero at first (LoRA, 2106.09685).
 
     bias: which biases of the base train too. target_modules: names, or ends of names, of the modules to adapt; None
-    takes all linear layers but the output head. target_parameters: the same for weights that are no module, as the
-    stacked experts of mixture-of-experts models. modules_to_save: modules to train whole and store with the adapter.
-    use_rslora: scale by lora_alpha / sqrt(lora_rank) (2312.03732). use_dora: train the norm of each column by itself
-    (2402.09353).
+    takes all linear layers but the output head. target_parameters: the same for weights that are no module: the stacked
+    experts of mixtures (PEFT counts those of mixtral, qwen2_moe and deepseek_v2 among None's). modules_to_save: modules
+    to train whole and store with the adapter. use_rslora: scale by lora_alpha / sqrt(lora_rank) (2312.03732). use_dora:
+    train the norm of each column by itself (2402.09353).
     """
 
     def __init__(
@@ -70,23 +70,26 @@ class LoRA(Peft):
             modules_to_save=self.modules_to_save,
             use_rslora=self.use_rslora,
             use_dora=self.use_dora,
-            # The commit that a hub id stood for, so that the adapter is always loaded over what it was trained on.
-            revision=getattr(net.config, "_commit_hash", None),
+            revision=getattr(net, "base_revision", None),  # so that other programs load it over the same base
         )
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "`is_gradient_checkpointing`", FutureWarning
-            )  # the old name
-            return cast(PeftModel, get_peft_model(net, config))
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # the old name
+                # PEFT applies these to stacked experts, but looks for them among the modules.
+                warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
+                adapted = get_peft_model(net, config)
+        except ValueError as error:
+            raise UserError(f"peft: {error}") from error
+        _warn_of_what_is_left(net, config)
+        return cast(PeftModel, adapted)
 
     def _check_names(self, net: PreTrainedModel) -> None:
         """Every name must fit something: PEFT asks only that one of them does."""
-        modules = dict(net.named_modules())
-        linear = sorted({name.rpartition(".")[2] for name, m in modules.items() if isinstance(m, nn.Linear)})
-        stacked = sorted({n.rpartition(".")[2] for n, p in net.named_parameters() if p.ndim == 3} - {"weight"})
+        modules, parameters = dict(net.named_modules()), dict(net.named_parameters())
+        linear = sorted({name.rpartition(".")[2] for name, module in modules.items() if isinstance(module, nn.Linear)})
         choices = {
             "target_modules": (self.target_modules, modules, linear),
-            "target_parameters": (self.target_parameters, dict(net.named_parameters()), stacked),
+            "target_parameters": (self.target_parameters, parameters, stacked(net)),
             "modules_to_save": (self.modules_to_save, modules, linear),
         }
         faults = [
@@ -97,9 +100,17 @@ class LoRA(Peft):
         ]
         if faults:
             raise UserError("\n".join(faults))
-        if stacked and not self.target_parameters:
-            log.warning(
-                "%s keeps %s as stacked weights, not as linear layers: they are not adapted unless you say "
-                "peft.target_parameters=[%s]",
-                *(type(net).__name__, " and ".join(stacked), ",".join(stacked)),
-            )
+
+
+def stacked(net: nn.Module) -> list[str]:
+    """The names of weights that hold several matrices, one for each expert of a mixture."""
+    return sorted({name.rpartition(".")[2] for name, p in net.named_parameters() if p.ndim == 3} - {"weight"})
+
+
+def _warn_of_what_is_left(net: PreTrainedModel, config: LoraConfig) -> None:
+    """PEFT adapts the experts of some families by itself, not of all."""
+    adapted = tuple(config.target_parameters or ())
+    if left := [name for name in stacked(net) if not any(target.endswith(name) for target in adapted)]:
+        log.warning(
+            "the experts of %s are not adapted: peft.target_parameters=[%s] does it", type(net).__name__, ",".join(left)
+        )

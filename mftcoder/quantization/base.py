@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationConfigMixin
+
+log = logging.getLogger(__name__)
 
 
 class Quantization(ABC):
@@ -19,6 +24,21 @@ class Quantization(ABC):
         Raises UserError where the library that quantises is not installed.
         """
 
-    @abstractmethod
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterable[str]:
+        """Why it cannot run with the other components of a run."""
+        if "peft" in parts and parts["peft"] is None:
+            yield (
+                "quantised weights cannot be trained, and peft=none trains nothing else; "
+                "use peft=qlora (or peft=lora beside it), or quantization=none"
+            )
+
     def prepare(self, net: PreTrainedModel) -> None:
         """Make the quantised, just loaded `net` fit for training: freeze it, and whatever else the library needs."""
+        net.requires_grad_(False)
+        stacked = {name: p for name, p in net.named_parameters() if p.ndim == 3}
+        if stacked:
+            names = ", ".join(sorted({name.rpartition(".")[2] for name in stacked}))
+            log.warning(
+                "%s GB of %s stay as they are: only linear layers are quantised, and the experts of %s are none (%s)",
+                *(f"{sum(p.nbytes for p in stacked.values()) / 1e9:.1f}", net.name_or_path, type(net).__name__, names),
+            )

@@ -28,7 +28,7 @@ class Int8(Quantization):
 
     @override
     def prepare(self, net: PreTrainedModel) -> None:
-        net.requires_grad_(False)
+        super().prepare(net)
         # One line for every product otherwise, although 16-bit activations are part of the method.
         logging.getLogger("bitsandbytes.autograd._functions").addFilter(_not_the_cast)
 

@@ -44,7 +44,7 @@ class NF4(Quantization):
     def prepare(self, net: PreTrainedModel) -> None:
         from bitsandbytes.nn import Linear4bit
 
-        net.requires_grad_(False)
+        super().prepare(net)
         for module in net.modules():
             if isinstance(module, Linear4bit):
                 # Where the CPU has AVX512-BF16, bitsandbytes 0.50 repacks the weights at the first evaluation, with
