@@ -48,7 +48,8 @@ def encode(
     """Render and tokenise, in one batch, in order. No token is added before or after what the template renders.
 
     The mask follows the characters of the rendering: a token belongs to the segment of its last character.
-    What cannot be rendered goes to `faults`; without that list it raises ValueError, naming its origin.
+    What cannot be rendered goes to `faults`; without that list it raises ValueError, naming its origin. A template
+    that cannot render anything (the tokenizer lacks its tokens) raises UserError.
     """
     tokens = backend(tokenizer, len(tokenizer))
     done: dict[int, Encoded] = {}
@@ -64,6 +65,8 @@ def encode(
             dialogue, hidden = tokens.sanitizer.hide(example, template.sanitize)
             rendering = (i, example, template.render(dialogue, tokenizer))
             (guarded if hidden else plain).append(rendering)
+        except UserError:
+            raise
         except ValueError as error:
             if faults is None:
                 raise ValueError(f"{example.origin}: {error}") from None

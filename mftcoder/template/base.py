@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from mftcoder.core.dialogue import Dialogue, Role
+from mftcoder.core.errors import UserError
 
 Tokenization = Literal["whole", "segments"]
 Sanitize = Literal["escape", "error", "keep"]
@@ -48,7 +50,7 @@ class Template(ABC):
         self._roles = {"assistant": ("assistant",), "all": ROLES}.get(str(train_on), train_on)
 
     def render(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
-        """All turns. Raises ValueError where the turns break the template's rules."""
+        """All turns. ValueError: this dialogue breaks the template's rules; UserError: no dialogue can be rendered."""
         trained = self.trained(dialogue)
         if dialogue.kind == "verbatim":
             return [Segment(turn.content, trained[i], i) for i, turn in enumerate(dialogue.turns)]
@@ -76,6 +78,10 @@ class Template(ABC):
         """Plain text for pretraining as the model sees it, before the token that ends it."""
         return words
 
+    def identity(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """All that decides how a dialogue is rendered, besides the code: caches know it by this."""
+        return repr((type(self).__module__, type(self).__qualname__, sorted(vars(self).items())))
+
     def trained(self, dialogue: Dialogue) -> list[bool]:
         """Whether the words of each turn are in the loss."""
         turns = dialogue.turns
@@ -88,18 +94,30 @@ class Template(ABC):
 
 
 def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The token that ends a text; ValueError if the tokenizer has none."""
+    """The token that ends a text; UserError if the tokenizer has none."""
     token = tokenizer.eos_token
     if token is None:
-        raise ValueError("the tokenizer has no eos_token, which ends a text; set one in its tokenizer_config.json")
+        raise UserError("the tokenizer has no eos_token, which ends a text; set one in its tokenizer_config.json")
     return str(token)
 
 
-def refuse_tools(dialogue: Dialogue, template: str) -> None:
+@lru_cache
+def control(token: str, tokenizer: PreTrainedTokenizerBase) -> str:
+    """`token`; UserError if the tokenizer does not know it as one."""
+    known = sorted({str(added) for added in tokenizer.added_tokens_decoder.values() if added.special})
+    if token not in known:
+        raise UserError(
+            f"the tokenizer has no control token {token}, which this template writes (it has "
+            f"{', '.join(known) or 'none'}); choose another template, as template=native or template=mftcoder"
+        )
+    return token
+
+
+def refuse_tools(dialogue: Dialogue) -> None:
     """Raise ValueError if the dialogue holds what only a model's own template can show."""
     for number, turn in enumerate(dialogue.turns, start=1):
         found = "tool_calls" if turn.tool_calls else next(iter(turn.extra), None)
         if found and found != "tool_call_id":
-            raise ValueError(f"turn {number} has {found}, which template={template} cannot show; use template=native")
+            raise ValueError(f"turn {number} has {found}, which this template cannot show; use template=native")
     if dialogue.tools:
-        raise ValueError(f"tools are given, which template={template} cannot show; use template=native")
+        raise ValueError("tools are given, which this template cannot show; use template=native")

@@ -29,7 +29,7 @@ class MFTCoder(Template):
 
     def chat(self, dialogue: Dialogue, trained: list[bool], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
         """All turns; the segments that the original tokenised together are joined."""
-        refuse_tools(dialogue, "mftcoder")
+        refuse_tools(dialogue)
         end = end_of_text(tokenizer)
         markers = self.train_on == "all"
         segments: list[Segment] = []

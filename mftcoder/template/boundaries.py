@@ -1,0 +1,119 @@
+"""Where in a text rendered by a template we know nothing of each turn says what it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from mftcoder.core.dialogue import Dialogue, Turn
+from mftcoder.core.errors import UserError
+
+OPEN, CLOSE = "\U0010f000", "\U0010f001"  # private characters, which texts do not use
+MARKED = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
+
+Span = tuple[int, int]
+
+
+class Render(Protocol):
+    """Renders a dialogue; with `asking`, with what the template adds to ask for an answer."""
+
+    def __call__(self, dialogue: Dialogue, *, asking: bool = False) -> str:
+        """The whole text."""
+
+
+class Manner(NamedTuple):
+    """How a template frames answers. opening: what it adds to ask for one, empty if nothing. closing: what ends one."""
+
+    opening: str
+    closing: re.Pattern[str]
+
+
+def observe(render: Render, controls: Iterable[str]) -> Manner:
+    """The manner of a template, out of how it renders a few small dialogues; `controls` are the control tokens."""
+    ask, answer, ask_again = Turn("user", "?"), Turn("assistant", OPEN), Turn("user", "?")
+    question = Dialogue((ask,), "")
+    plain, asked = render(question), render(question, asking=True)
+    control = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
+    ends: set[str] = set()
+    for turns in ((ask, answer), (ask, answer, ask_again)):
+        text = render(Dialogue(turns, ""))
+        if end := control.search(text, text.find(OPEN)):
+            ends.add(end[0])
+    if not ends:
+        raise UserError("the chat template ends answers with no control token, so that a model would not learn to stop")
+    return Manner(
+        asked.removeprefix(plain) if asked.startswith(plain) else "", re.compile("|".join(map(re.escape, ends)))
+    )
+
+
+def derived(dialogue: Dialogue, text: str, render: Render, manner: Manner) -> list[Span]:
+    """The answers in `text`, each with the control token that ends it."""
+    answers = [i for i, turn in enumerate(dialogue.turns) if turn.role == "assistant"]
+    starts = list(found(manner.opening, text) if manner.opening else after_questions(dialogue, answers, text, render))
+    if len(starts) != len(answers):
+        raise ValueError(
+            f"the chat template asks for an answer by {manner.opening!r}, which stands {len(starts)} times in the "
+            f"dialogue, for {len(answers)} answers: what is learnt cannot be told (mark it with {{% generation %}})"
+        )
+    spans = []
+    for i, start, following in zip(answers, starts, [*starts[1:], len(text)], strict=True):
+        words = dialogue.turns[i].content.strip()
+        at = text.find(words, start, following)
+        end = manner.closing.search(text, max(start, at + len(words)), following)
+        if end is None:
+            raise ValueError(f"turn {i + 1}: the chat template ends this answer with no {manner.closing.pattern}")
+        spans.append((start, end.end()))
+    return spans
+
+
+def found(opening: str, text: str) -> Iterator[int]:
+    """Where each occurrence of `opening` ends."""
+    return (match.end() for match in re.finditer(re.escape(opening), text))
+
+
+def after_questions(dialogue: Dialogue, answers: Sequence[int], text: str, render: Render) -> Iterator[int]:
+    """Where each answer begins, for a template that writes nothing to ask for one: after all that is before it."""
+    for i in answers:
+        before = render(replace(dialogue, turns=dialogue.turns[:i]), asking=True)
+        if not text.startswith(before):
+            raise ValueError(
+                f"the chat template shows the turns before turn {i + 1} otherwise once it is there: "
+                "what is learnt cannot be told (mark it with {% generation %})"
+            )
+        yield len(before)
+
+
+def marked(dialogue: Dialogue, text: str, render: Render) -> list[Span]:
+    """The words in `text` of all turns but the answers, found by rendering them once more between marks."""
+    if any(OPEN in turn.content or CLOSE in turn.content for turn in dialogue.turns):
+        raise ValueError(f"holds a private character, {OPEN!r} or {CLOSE!r}, that marks the words of turns")
+    turns = [
+        turn if turn.role == "assistant" else replace(turn, content=between_marks(turn.content))
+        for turn in dialogue.turns
+    ]
+    shown = render(replace(dialogue, turns=tuple(turns)))
+    spans = [(m.start() - 2 * k, m.end() - 2 * (k + 1)) for k, m in enumerate(MARKED.finditer(shown))]
+    expected = sum(turn.role != "assistant" for turn in dialogue.turns)
+    if len(spans) != expected or shown.replace(OPEN, "").replace(CLOSE, "") != text:
+        raise ValueError(f"the chat template shows {len(spans)} of {expected} questions whole and as they are, not all")
+    return spans
+
+
+def between_marks(content: str) -> str:
+    """The words of a turn between marks; the space around them stays outside, where templates may trim it."""
+    words = content.strip()
+    before, after = content.split(words, 1) if words else (content, "")
+    return f"{before}{OPEN}{words}{CLOSE}{after}"
+
+
+def merged(dialogue: Dialogue, answers: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """The spans of all turns, in the order of the dialogue."""
+    number = sum(turn.role == "assistant" for turn in dialogue.turns)
+    if len(answers) != number:
+        raise ValueError(
+            f"the chat template marks {len(answers)} stretches with {{% generation %}}, for {number} answers"
+        )
+    spans = {True: iter(answers), False: iter(others)}
+    return [next(spans[turn.role == "assistant"]) for turn in dialogue.turns]
