@@ -25,7 +25,7 @@ from mftcoder.validation import Validator
 log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Run:
     """One run from its first step, or the one it was left at, to its last.
 

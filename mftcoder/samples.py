@@ -14,31 +14,31 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.batch import Sample
+from mftcoder.core.plan import Plan
 from mftcoder.data.corpus import Corpus
 from mftcoder.engine.base import Engine
 
 CANDIDATES = 64
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Samples:
-    """Writes answers to `per_task` validation prompts of each task into run_dir/samples.jsonl, from rank 0.
+    """Writes answers to plan.sample_generations validation prompts of each task into run_dir/samples.jsonl, on rank 0.
 
-    One object a line: step, task, prompt, reference, answer. Greedy, up to max_new_tokens. Does nothing where the
-    model is spread over several ranks that would all have to take part.
+    One object a line: step, task, prompt, reference, answer. Greedy, up to plan.sample_tokens tokens. Does nothing
+    where the model is spread over several ranks that would all have to take part.
     """
 
     engine: Engine
     net: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     corpus: Corpus
-    per_task: int
-    max_new_tokens: int
+    plan: Plan
     run_dir: Path
 
     def write(self, step: int) -> None:
         """Answer the prompts as the model is after `step`."""
-        if self.per_task == 0 or self.engine.rank > 0 or self.engine.sharded:
+        if self.plan.sample_generations == 0 or self.engine.rank > 0 or self.engine.sharded:
             return
         was_training = self.net.training
         self.net.eval()
@@ -51,7 +51,7 @@ class Samples:
         """The shortest of the first samples of each task, whose first answer begins after a prompt."""
         for task in range(self.corpus.valid.num_tasks):
             lengths = self.corpus.valid.lengths(task)[:CANDIDATES]
-            for index in np.argsort(lengths, kind="stable")[: self.per_task]:
+            for index in np.argsort(lengths, kind="stable")[: self.plan.sample_generations]:
                 yield self.corpus.valid.sample(task, int(index))
 
     @torch.no_grad()
@@ -63,7 +63,7 @@ class Samples:
         output = self.net.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
-            max_new_tokens=self.max_new_tokens,
+            max_new_tokens=self.plan.sample_tokens,
             do_sample=False,
             use_cache=True,
             pad_token_id=self.tokenizer.pad_token_id,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def train(
     budget = training.per_device_eval_batch_size * data.seq_length
     validator = Validator(engine=engine, split=corpus.valid, collate=batch, tokens_per_batch=budget)
     balancer.start(corpus.tasks)
-    expected = torch.from_numpy(sampler.expected_counts(objective.reduction))
+    promised = objective.normalization == "expected"
     trainer = Trainer(
         engine=engine,
         objective=objective,
@@ -90,40 +90,30 @@ def train(
         max_grad_norm=training.max_grad_norm,
         diagnostics_steps=training.diagnostics_steps,
         priors=torch.tensor(corpus.weights, dtype=torch.float64),
-        expected=expected if objective.normalization == "expected" else None,
+        expected=torch.from_numpy(sampler.expected_counts(objective.reduction)) if promised else None,
         probe=validator.probe,
     )
     rng = Generators(rank=engine.rank, gather=engine.gather)
     parts: dict[str, Stateful] = {"optimizer": engine, "balancer": balancer, "sampler": sampler, "rng": rng}
-    parts["effective"] = trainer.effective
-    samples = Samples(
-        engine=engine,
-        net=net,
-        tokenizer=tokenizer,
-        corpus=corpus,
-        per_task=training.sample_generations,
-        max_new_tokens=training.sample_tokens,
-        run_dir=run_dir,
-    )
+    state = State(ModelWeights(engine, net, tokenizer), Progress(), {**parts, "effective": trainer.effective})
+    samples = Samples(engine, net, tokenizer, corpus, training, run_dir)
     checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
     trackers = Trackers(tracker if engine.rank == 0 else {})
-    trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=total_steps)
-    with StopRequest() as stop, ExitStack() as finally_:
-        for part in (engine, checkpoint, trackers):
-            finally_.callback(part.finish)
+    with StopRequest() as stop, trackers, _finishing(checkpoint), _finishing(engine):
+        trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=total_steps)
         return Run(
-            corpus=corpus,
-            plan=training,
-            total_steps=total_steps,
-            trainer=trainer,
-            sampler=sampler,
-            validator=validator,
-            samples=samples,
-            state=State(ModelWeights(engine, net, tokenizer), Progress(), parts),
-            checkpoints=checkpoint,
-            trackers=trackers,
-            stop=stop,
-            run_dir=run_dir,
+            corpus,
+            training,
+            total_steps,
+            trainer,
+            sampler,
+            validator,
+            samples,
+            state,
+            checkpoint,
+            trackers,
+            stop,
+            run_dir,
         ).go()
 
 
@@ -131,3 +121,11 @@ def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Mod
     """The configured optimizer, a partial of its class, over what trains in `net`."""
     decay = getattr(optimizer, "keywords", {}).get("weight_decay", 0.0)
     return optimizer(decay_groups(net.named_parameters(), decay))
+
+
+@contextmanager
+def _finishing(part: Checkpoints | Engine) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        part.finish()
