@@ -70,7 +70,7 @@ class CoBa(AdaptiveBalancer):
         self.initial = torch.where(self.initial.isnan(), means, self.initial)
         self.steps = torch.cat([self.steps, torch.tensor([float(step)], dtype=torch.float64)])[-self.history :]
         self.ratios = torch.cat([self.ratios, (means / self.initial)[None]])[-self.history :]
-        slopes = fit_slopes(self.steps, self.ratios)
+        slopes = fit_slopes(self.steps[:, None], self.ratios)
         if step + 1 < self.warmup or slopes.isnan().all():
             return self.raw
         self.slopes = torch.cat([self.slopes, slopes[None]])[-self.history :]
@@ -82,10 +82,13 @@ class CoBa(AdaptiveBalancer):
 
 
 def fit_slopes(steps: Tensor, values: Tensor) -> Tensor:
-    """Least-squares slopes [T] of values [n, T] over steps [n], gaps (NaN) left out; NaN with fewer than two points."""
+    """Least-squares slopes [T] of values [n, T] over steps [n, 1] or [n, T], gaps (NaN) left out.
+
+    NaN for a task with fewer than two points.
+    """
     here = ~values.isnan()
     count = here.sum(dim=0)
-    x = torch.where(here, steps[:, None], 0.0)
+    x = torch.where(here, steps, 0.0)
     x = torch.where(here, x - x.sum(dim=0) / count, 0.0)
     slopes = (x * values.nan_to_num(0.0)).sum(dim=0) / (x * x).sum(dim=0)
     return torch.where(count < 2, torch.nan, slopes)

@@ -17,10 +17,11 @@ class CoBaOriginal(CoBa):
     - DF comes from the slope of each probe's largest ratio, not from the largest slope, and may exceed 1;
     - the weights are w = softmax_t(T (DF RCS + (1 - DF) ACS)), and 0.9 w + 0.1 / T as soon as one is below 0.1 / T;
     - slopes are over probes, not steps: where a probe missed a task, its losses before and after are moved together;
-    - nothing is probed in the first interval; the window of the losses is N probes with an interval of 1, else it never
-      closes; that of the slopes is N - warmup / interval + 1.
+    - nothing is probed in the first interval; with an interval above 1 the window of the losses never closes; that of
+      the slopes is N - warmup / interval + 1 probes long.
     Where the released code crashes, this one refuses (windows and warm-ups that do not fit together) or goes on
-    (resuming, missing tasks). L_t(0) is the first probe, there it is the whole validation set.
+    (resuming, missing tasks). Two things are not reproduced: L_t(0) is the first probe, there it is the whole validation
+    set; a probe comes just before the weights that it changes, there it comes interval - 1 steps earlier.
     """
 
     def start(self, tasks: Sequence[str]) -> None:
@@ -48,7 +49,7 @@ class CoBaOriginal(CoBa):
         if step + 1 < self.warmup:
             return self.raw
         highest = self.ratios.nan_to_num(0.0).max(dim=1, keepdim=True).values
-        slopes = torch.stack([_compressed_slope(column) for column in (*self.ratios.T, *highest.T)])
+        slopes = _compressed_slopes(torch.cat([self.ratios, highest], dim=1))
         window = self.history - self.warmup // self.interval + 1
         self.slopes = torch.cat([self.slopes, slopes[None, :-1]])[-window:]
         self.largest = torch.cat([self.largest, slopes[-1:]])
@@ -63,7 +64,8 @@ class CoBaOriginal(CoBa):
         return 0.9 * weights + 0.1 / number if weights.min() < 0.1 / number else weights
 
 
-def _compressed_slope(ratios: Tensor) -> Tensor:
-    """The slope of the probes [n] that have a value, as if they had followed one another; 0 for fewer than two."""
-    present = ratios[~(ratios.isnan() | (ratios == 0))]
-    return fit_slopes(torch.arange(len(present), dtype=torch.float64), present[:, None])[0].nan_to_num(0.0)
+def _compressed_slopes(ratios: Tensor) -> Tensor:
+    """Slopes [T] of ratios [n, T], those that a task has numbered one after another; 0 for fewer than two."""
+    here = ratios.nan_to_num(0.0) != 0
+    places = here.cumsum(dim=0).double()
+    return fit_slopes(places, torch.where(here, ratios, torch.nan)).nan_to_num(0.0)

@@ -13,8 +13,8 @@ class PCGrad(GradientBalancer):
     """Project conflicting gradients (Yu et al., NeurIPS 2020).
 
     For every task i, g_i' = g_i; for the other tasks j in random order: where g_i' . g_j < 0, g_i' loses its part along
-    g_j. The direction is sum_i w_i g_i'; tasks without weight have no say. All g_i' are sums of the g_k, so their inner products follow from those of the
-    g_k, and the tasks i are treated side by side.
+    g_j. The direction is sum_i w_i g_i'; tasks without weight have no say. All g_i' are sums of the g_k, so their inner
+    products follow from those of the g_k, and the tasks i are treated side by side.
     seed: the order is a function of the seed and the step alone, the same on all ranks and after a resume.
     """
 

@@ -11,7 +11,8 @@ from mftcoder.balancer.base import Balancer, GradientBalancer
 from mftcoder.balancer.equal import Equal
 from mftcoder.core.batch import TaskLosses
 
-Losses = Callable[[Tensor], Tensor]
+Losses = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From a point [P] to the losses [T] and their gradients [T, P]."""
 
 CORNERS = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]], dtype=torch.float64)
 
@@ -22,31 +23,33 @@ def triangle(scales: list[float]) -> Losses:
     The optimum of any method that does not see the scales is the centre, 0; that of the plain sum is the mean of the
     corners weighted by the scales.
     """
-    return lambda x: torch.tensor(scales, dtype=torch.float64) * (((x - CORNERS) ** 2).sum(1) / 2 + 1)
+    scale = torch.tensor(scales, dtype=torch.float64)
+    return lambda x: (scale * (((x - CORNERS) ** 2).sum(1) / 2 + 1), scale[:, None] * (x - CORNERS))
 
 
 def lanes(curvatures: list[float]) -> Losses:
     """Tasks that do not meet: task i has coordinate i, curvature_i / 2 (x_i - 1)^2. Steep ones converge fast."""
-    return lambda x: torch.tensor(curvatures, dtype=torch.float64) / 2 * (x - 1) ** 2
+    curvature = torch.tensor(curvatures, dtype=torch.float64)
+    return lambda x: (curvature / 2 * (x - 1) ** 2, torch.diag(curvature * (x - 1)))
 
 
 def descend(balancer: Balancer, losses: Losses, x: list[float], lr: float, steps: int) -> tuple[Tensor, Tensor]:
     """Where gradient descent with the balancer's weights arrives, and the losses [steps + 1, T] on the way."""
     point = torch.tensor(x, dtype=torch.float64)
-    counts = torch.ones(len(losses(point)), dtype=torch.float64)
+    values, gradients = losses(point)
+    path, counts = [values], torch.ones_like(values)
     balancer.start([f"task{i}" for i in range(len(counts))])
-    path = [losses(point)]
     if balancer.wants(-1):
-        balancer.observe(-1, TaskLosses(path[0], counts))
+        balancer.observe(-1, TaskLosses(values, counts))
     for step in range(steps):
         weights = balancer.weights(step, counts)
         weights = weights / weights.sum()
-        gradients = torch.autograd.functional.jacobian(losses, point)
         combined = balancer.combine(step, gradients, weights) if isinstance(balancer, GradientBalancer) else None
         point = point - lr * (weights @ gradients if combined is None else combined)
-        path.append(losses(point))
+        before, (values, gradients) = values, losses(point)
+        path.append(values)
         if balancer.wants(step):
-            balancer.observe(step, TaskLosses(path[-1 if balancer.probe == "valid" else -2], counts))
+            balancer.observe(step, TaskLosses(values if balancer.probe == "valid" else before, counts))
     return point, torch.stack(path)
 
 

@@ -14,18 +14,16 @@ def reference(gradients: np.ndarray, c: float) -> np.ndarray:
     g0 = gradients.mean(0)
     radius = c * np.linalg.norm(g0)
 
-    def dual(z: np.ndarray) -> float:
-        return float((z @ gradients) @ g0 + radius * np.linalg.norm(z @ gradients))
-
-    best = None
-    for seed in range(4):
-        start = np.random.default_rng(seed).dirichlet(np.ones(len(gradients)))
-        found = minimize(
-            dual, start, bounds=[(0, 1)] * len(gradients), constraints={"type": "eq", "fun": lambda z: z.sum() - 1},
-            method="SLSQP", options={"ftol": 1e-15, "maxiter": 1000},
-        )  # fmt: skip
-        best = found if best is None or found.fun < best.fun else best
-    g = best.x @ gradients
+    found = minimize(
+        lambda z: (z @ gradients) @ g0 + radius * np.linalg.norm(z @ gradients),
+        np.full(len(gradients), 1 / len(gradients)),
+        jac=lambda z: gradients @ (g0 + radius * (z @ gradients) / np.linalg.norm(z @ gradients)),
+        bounds=[(0, 1)] * len(gradients),
+        constraints={"type": "eq", "fun": lambda z: z.sum() - 1, "jac": np.ones_like},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    g = found.x @ gradients
     return g0 + radius * g / np.linalg.norm(g)
 
 

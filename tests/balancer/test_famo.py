@@ -39,8 +39,8 @@ def reference(series: Series, lr: float, decay: float) -> list[list[float]]:
         total = sum(np.exp(xi[i]) for i in delta)
         z = {i: np.exp(xi[i]) / total for i in delta}
         mean = sum(z[i] * delta[i] for i in delta)
-        for i in delta:
-            g = z[i] * (delta[i] - mean) + decay * xi[i]
+        for i, d in delta.items():
+            g = z[i] * (d - mean) + decay * xi[i]
             n[i] += 1
             m[i] = 0.9 * m[i] + 0.1 * g
             v[i] = 0.999 * v[i] + 0.001 * g * g

@@ -54,6 +54,8 @@ def test_helps_the_slow_and_leaves_equals_alone() -> None:
 
 
 def test_does_not_help_a_task_that_is_only_small() -> None:
-    """LBTW looks at progress alone: a task of small scale that goes nowhere is not given its due, only a little more."""
-    balanced, _ = descend(LBTW(alpha=0.5, reset_steps=None, **PLAIN), triangle([100.0, 1.0, 0.1]), [0.0, 0.0], 0.02, 900)
+    """LBTW looks at progress alone: a task of small scale that goes nowhere gets a little more, not its due."""
+    balanced, _ = descend(
+        LBTW(alpha=0.5, reset_steps=None, **PLAIN), triangle([100.0, 1.0, 0.1]), [0.0, 0.0], 0.02, 900
+    )
     assert balanced.norm() > 0.9
