@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from mftcoder import summary
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.errors import Preempted
 from mftcoder.core.plan import Plan
@@ -73,6 +74,8 @@ class Run:
             if finished:
                 break
         self.samples.write(progress.step)
+        if self.trainer.engine.rank == 0:
+            summary.show(progress, self.run_dir)
         best = list(progress.best_task_losses.values())
         return sum(best) / len(best) if best else None
 

@@ -77,8 +77,13 @@ def train(
     sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.world_size), seed=seed)
     total_steps = training.max_train_steps or sampler.steps(training.num_train_epochs)
     batch = partial(collate, padding_mode=data.padding_mode, pad_id=tokenizer.pad_token_id)
-    budget = training.per_device_eval_batch_size * data.seq_length
-    validator = Validator(engine=engine, split=corpus.valid, collate=batch, tokens_per_batch=budget)
+    validator = Validator(
+        engine=engine,
+        split=corpus.valid,
+        collate=batch,
+        tokens_per_batch=training.per_device_eval_batch_size * data.seq_length,
+        samples_per_task=training.evaluation_samples,
+    )
     balancer.start(corpus.tasks)
     promised = objective.normalization == "expected"
     trainer = Trainer(

@@ -16,17 +16,22 @@ Reference = tuple[int, int]
 
 @dataclass(kw_only=True)
 class Validator:
-    """Evaluates the engine's model on `split`, in batches of at most tokens_per_batch tokens (or one sample)."""
+    """Evaluates the engine's model on `split`, in batches of at most tokens_per_batch tokens (or one sample).
+
+    samples_per_task: only the first so many of each task; None for all.
+    """
 
     engine: Engine
     split: Split
     collate: Callable[[Sequence[Sample]], Batch]
     tokens_per_batch: int
+    samples_per_task: int | None
 
     def losses(self) -> TaskLosses:
         """Token losses of all samples, by task."""
         split = self.split
-        return self._losses([(t, i) for t in range(split.num_tasks) for i in range(split.num_samples(t))])
+        sizes = [split.num_samples(t) for t in range(split.num_tasks)]
+        return self._losses([(t, i) for t, n in enumerate(sizes) for i in range(min(n, self.samples_per_task or n))])
 
     def probe(self, step: int, samples_per_task: int) -> TaskLosses:
         """Token losses of a few samples of each task: those whose turn it is at `step`, round and round."""

@@ -95,7 +95,8 @@ def make_trainer(
     )
     objective = SFT(reduction=reduction, normalization=normalization, loss_kernel=kernel)
     batches = partial(collate, padding_mode=mode, pad_id=0)
-    validator = Validator(engine=engine, split=Held(make_samples(99)), collate=batches, tokens_per_batch=30)
+    held = Held(make_samples(99))
+    validator = Validator(engine=engine, split=held, collate=batches, tokens_per_batch=30, samples_per_task=None)
     balancer.start(TASKS)
     trainer = Trainer(
         engine=engine,

@@ -14,6 +14,7 @@ class Plan:
     num_train_epochs: passes over the data. max_train_steps: a limit that wins over it.
     max_grad_norm: the global gradient norm is clipped to it. log_interval, evaluation_steps, diagnostics_steps: steps
     between two logs, validations, and measurements of each task's gradient; None for never.
+    evaluation_samples: the most validation samples of each task, None for all.
     evaluate_first: validate before the first step. early_stopping: stop after early_stopping_stall_num validations in
     a row without a new best. sample_generations: validation prompts a task that are answered before and after, each
     with up to sample_tokens tokens.
@@ -28,6 +29,7 @@ class Plan:
     max_grad_norm: float | None
     log_interval: int
     evaluation_steps: int | None
+    evaluation_samples: int | None
     evaluate_first: bool
     diagnostics_steps: int | None
     early_stopping: bool

@@ -1,0 +1,69 @@
+"""What a person wants to see when a run is over: each task before and after, an answer of each, and where all is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mftcoder.core.state import Progress
+
+LINES = 10  # of each text shown
+
+
+def show(progress: Progress, run_dir: Path) -> None:
+    """Print the table of validation losses, the first answers of samples.jsonl before and after, and the directory."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(120, console.width)
+    if progress.first_task_losses:
+        console.print(_losses(progress))
+    path = run_dir / "samples.jsonl"
+    answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    for before, after in _pairs(answers):
+        console.print(_answers(before, after))
+    console.print(Text(f"Everything is in {run_dir}"), soft_wrap=True)
+
+
+def _losses(progress: Progress) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="validation loss of each task", title_justify="left")
+    for heading in ("task", "before", "best", "at step", "change"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for task, first in progress.first_task_losses.items():
+        best, step = progress.best_task_losses[task], progress.best_task_steps[task]
+        table.add_row(Text(task), f"{first:.4f}", f"{best:.4f}", str(step), f"{best - first:+.4f}")
+    return table
+
+
+def _pairs(answers: list[dict[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The first prompt of each task, answered at the first and at the last step."""
+    pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    for answer in answers:
+        before, _ = pairs.setdefault(answer["task"], (answer, answer))
+        if answer["prompt"] == before["prompt"]:
+            pairs[answer["task"]] = (before, answer)
+    return [(before, after) for before, after in pairs.values() if before is not after]
+
+
+def _answers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
+    table = Table(box=box.ROUNDED, title=f"{before['task']}", title_justify="left", show_header=False, show_lines=True)
+    rows = {
+        "prompt": before["prompt"],
+        f"step {before['step']}": before["answer"],
+        f"step {after['step']}": after["answer"],
+        "reference": before["reference"],
+    }
+    for name, text in rows.items():
+        table.add_row(name, Text(_shortened(text)))
+    return table
+
+
+def _shortened(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines[:LINES] + ["…"] * (len(lines) > LINES))
