@@ -20,8 +20,8 @@ class CoBaOriginal(CoBa):
     - nothing is probed in the first interval; with an interval above 1 the window of the losses never closes; that of
       the slopes is N - warmup / interval + 1 probes long.
     Where the released code crashes, this one refuses (windows and warm-ups that do not fit together) or goes on
-    (resuming, missing tasks). Two things are not reproduced: L_t(0) is the first probe, there it is the whole validation
-    set; a probe comes just before the weights that it changes, there it comes interval - 1 steps earlier.
+    (resuming, missing tasks). Two things are not reproduced: L_t(0) is the first probe, there it is the whole
+    validation set; a probe comes just before the weights that it changes, there it comes interval - 1 steps earlier.
     """
 
     def start(self, tasks: Sequence[str]) -> None:
