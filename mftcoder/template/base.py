@@ -78,9 +78,9 @@ class Template(ABC):
         """Plain text for pretraining as the model sees it, before the token that ends it."""
         return words
 
-    def identity(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """All that decides how a dialogue is rendered, besides the code: caches know it by this."""
-        return repr((type(self).__module__, type(self).__qualname__, sorted(vars(self).items())))
+    def ends(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+        """The tokens that end an answer, at which generation is to stop."""
+        return frozenset([end_of_text(tokenizer)])
 
     def trained(self, dialogue: Dialogue) -> list[bool]:
         """Whether the words of each turn are in the loss."""

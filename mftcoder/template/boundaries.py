@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -27,25 +27,20 @@ class Manner(NamedTuple):
     """How a template frames answers. opening: what it adds to ask for one, empty if nothing. closing: what ends one."""
 
     opening: str
-    closing: re.Pattern[str]
+    closing: frozenset[str]
 
 
-def observe(render: Render, controls: Iterable[str]) -> Manner:
-    """The manner of a template, out of how it renders a few small dialogues; `controls` are the control tokens."""
-    ask, answer, ask_again = Turn("user", "?"), Turn("assistant", OPEN), Turn("user", "?")
+def observe(render: Render, control: re.Pattern[str]) -> Manner:
+    """The manner of a template, out of how it renders a few small dialogues; `control` matches control tokens."""
+    ask, answer = Turn("user", "?"), Turn("assistant", OPEN)
     question = Dialogue((ask,), "")
     plain, asked = render(question), render(question, asking=True)
-    control = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
-    ends: set[str] = set()
-    for turns in ((ask, answer), (ask, answer, ask_again)):
-        text = render(Dialogue(turns, ""))
-        if end := control.search(text, text.find(OPEN)):
-            ends.add(end[0])
-    if not ends:
+    texts = [render(Dialogue(turns, "")) for turns in ((ask, answer), (ask, answer, ask))]
+    ends = [control.search(text, text.find(OPEN)) for text in texts]
+    closing = frozenset(end[0] for end in ends if end)
+    if not closing:
         raise UserError("the chat template ends answers with no control token, so that a model would not learn to stop")
-    return Manner(
-        asked.removeprefix(plain) if asked.startswith(plain) else "", re.compile("|".join(map(re.escape, ends)))
-    )
+    return Manner(asked.removeprefix(plain) if asked.startswith(plain) else "", closing)
 
 
 def derived(dialogue: Dialogue, text: str, render: Render, manner: Manner) -> list[Span]:
@@ -57,13 +52,14 @@ def derived(dialogue: Dialogue, text: str, render: Render, manner: Manner) -> li
             f"the chat template asks for an answer by {manner.opening!r}, which stands {len(starts)} times in the "
             f"dialogue, for {len(answers)} answers: what is learnt cannot be told (mark it with {{% generation %}})"
         )
+    closing = re.compile("|".join(map(re.escape, sorted(manner.closing))))
     spans = []
     for i, start, following in zip(answers, starts, [*starts[1:], len(text)], strict=True):
         words = dialogue.turns[i].content.strip()
         at = text.find(words, start, following)
-        end = manner.closing.search(text, max(start, at + len(words)), following)
+        end = closing.search(text, max(start, at + len(words)), following)
         if end is None:
-            raise ValueError(f"turn {i + 1}: the chat template ends this answer with no {manner.closing.pattern}")
+            raise ValueError(f"turn {i + 1}: the chat template does not end this answer with {closing.pattern}")
         spans.append((start, end.end()))
     return spans
 
@@ -85,27 +81,30 @@ def after_questions(dialogue: Dialogue, answers: Sequence[int], text: str, rende
         yield len(before)
 
 
-def marked(dialogue: Dialogue, text: str, render: Render) -> list[Span]:
-    """The words in `text` of all turns but the answers, found by rendering them once more between marks."""
+def marked(dialogue: Dialogue, text: str, render: Render, control: re.Pattern[str]) -> list[Span]:
+    """The words in `text` of all turns but the answers, and a control token right after them.
+
+    They are found by rendering once more with marks around the words.
+    """
     if any(OPEN in turn.content or CLOSE in turn.content for turn in dialogue.turns):
         raise ValueError(f"holds a private character, {OPEN!r} or {CLOSE!r}, that marks the words of turns")
-    turns = [
-        turn if turn.role == "assistant" else replace(turn, content=between_marks(turn.content))
-        for turn in dialogue.turns
-    ]
+    turns = [turn if turn.role == "assistant" else between_marks(turn) for turn in dialogue.turns]
     shown = render(replace(dialogue, turns=tuple(turns)))
     spans = [(m.start() - 2 * k, m.end() - 2 * (k + 1)) for k, m in enumerate(MARKED.finditer(shown))]
-    expected = sum(turn.role != "assistant" for turn in dialogue.turns)
+    expected = sum(turn.role != "assistant" for turn in turns)
     if len(spans) != expected or shown.replace(OPEN, "").replace(CLOSE, "") != text:
-        raise ValueError(f"the chat template shows {len(spans)} of {expected} questions whole and as they are, not all")
-    return spans
+        raise ValueError(
+            f"the chat template shows {len(spans)} of {expected} questions whole, or changes with their words"
+        )
+    ends = [control.match(text, stop) for _, stop in spans]
+    return [(start, end.end() if end else stop) for (start, stop), end in zip(spans, ends, strict=True)]
 
 
-def between_marks(content: str) -> str:
+def between_marks(turn: Turn) -> Turn:
     """The words of a turn between marks; the space around them stays outside, where templates may trim it."""
-    words = content.strip()
-    before, after = content.split(words, 1) if words else (content, "")
-    return f"{before}{OPEN}{words}{CLOSE}{after}"
+    words = turn.content.strip()
+    before, after = turn.content.split(words, 1) if words else (turn.content, "")
+    return replace(turn, content=f"{before}{OPEN}{words}{CLOSE}{after}")
 
 
 def merged(dialogue: Dialogue, answers: Sequence[Span], others: Sequence[Span]) -> list[Span]:

@@ -15,3 +15,7 @@ class ChatML(Framed):
     def frame(self, role: Role, tokenizer: PreTrainedTokenizerBase) -> Frame:
         """The role's name in the header."""
         return Frame(f"{control('<|im_start|>', tokenizer)}{role}\n", control("<|im_end|>", tokenizer), "\n")
+
+    def ends(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+        """The token that ends every turn."""
+        return frozenset([control("<|im_end|>", tokenizer)])

@@ -25,3 +25,7 @@ class Llama3(Framed):
     def words(self, content: str) -> str:
         """Without space around."""
         return content.strip()
+
+    def ends(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+        """The token that ends every turn."""
+        return frozenset([control("<|eot_id|>", tokenizer)])

@@ -39,13 +39,6 @@ class Rendered(Template):
     def source(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
         """The Jinja text of the template."""
 
-    def identity(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The Jinja text too."""
-        plain, with_tools = Dialogue((), ""), Dialogue((), "", tools=({},))
-        return super().identity(tokenizer) + repr(
-            [self.source(dialogue, tokenizer) for dialogue in (plain, with_tools)]
-        )
-
     def chat(self, dialogue: Dialogue, trained: list[bool], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
         """The rendered text, cut at the boundaries of what each turn says."""
         text = self.text(dialogue, tokenizer=tokenizer)
@@ -54,7 +47,7 @@ class Rendered(Template):
             answers = self.tagged(dialogue, tokenizer)
         else:
             answers = derived(dialogue, text, render, manner(self, tokenizer))
-        said = merged(dialogue, answers, marked(dialogue, text, render))
+        said = merged(dialogue, answers, marked(dialogue, text, render, controls(tokenizer)))
         frames = self.train_on == "all"
         segments: list[Segment] = []
         at = 0
@@ -66,6 +59,10 @@ class Rendered(Template):
             segments.append(Segment(text[stop:after], frames, i))
             at = after
         return [*segments, Segment(text[at:], frames, len(said) - 1)]
+
+    def ends(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+        """The control tokens that were seen to end answers."""
+        return manner(self, tokenizer).closing
 
     def question(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
         """The turns, and what the template adds to ask for an answer."""
@@ -101,7 +98,13 @@ def message(turn: Turn) -> dict[str, Any]:
 
 
 @lru_cache
+def controls(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Matches any control token."""
+    names = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
+
+
+@lru_cache
 def manner(template: Rendered, tokenizer: PreTrainedTokenizerBase) -> Manner:
     """How the template frames answers; the same for all dialogues."""
-    controls = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return observe(partial(template.text, tokenizer=tokenizer), controls)
+    return observe(partial(template.text, tokenizer=tokenizer), controls(tokenizer))
