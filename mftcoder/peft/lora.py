@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Literal, cast
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -12,7 +11,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from mftcoder.core.errors import UserError
-from mftcoder.peft.base import Peft
+from mftcoder.peft.base import Peft, quiet
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +72,7 @@ class LoRA(Peft):
             revision=getattr(net, "base_revision", None),  # so that other programs load it over the same base
         )
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # the old name
-                # PEFT applies these to stacked experts, but looks for them among the modules.
-                warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
+            with quiet():
                 adapted = get_peft_model(net, config)
         except ValueError as error:
             raise UserError(f"peft: {error}") from error
