@@ -1,0 +1,1 @@
+"""Pages about runs and sweeps that need nothing but a browser."""

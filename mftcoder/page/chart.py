@@ -1,0 +1,85 @@
+"""Line charts as SVG, drawn from plain numbers; a script on the page shows the values under the pointer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from mftcoder.page.scale import Scale, label, spanning, ticks
+
+WIDTH, HEIGHT = 560, 240
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 24
+MOST_POINTS = 400
+
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line through `points` (step, value), in order. colour: an index, the same on every chart of a page."""
+
+    name: str
+    points: Points
+    colour: int
+    dashed: bool = False
+
+
+def line_chart(title: str, series: Sequence[Series]) -> str:
+    """A figure with one line a series; nothing where there is nothing to show.
+
+    Of more than 400 points, neighbours are averaged; a single point is drawn as a dot.
+    """
+    drawn = [Series(s.name, _thinned(s.points), s.colour, s.dashed) for s in series if s.points]
+    if not drawn:
+        return ""
+    places = [place for line in drawn for place, _ in line.points]
+    values = [value for line in drawn for _, value in line.points]
+    across = spanning(places, LEFT, WIDTH - RIGHT, margin=0.0)
+    up = spanning(values, HEIGHT - BOTTOM, TOP, margin=0.05)
+    data = json.dumps([{"name": s.name, "colour": s.colour, "points": s.points} for s in drawn])
+    frame = json.dumps([across.low, across.high, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM])
+    lines = "".join(_line(s, across, up) for s in drawn)
+    legend = "".join(
+        f'<span class="{"dashed" if s.dashed else ""}" style="--c:var(--c{s.colour % 10})">{escape(s.name)}</span>'
+        for s in drawn
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" data-series="{escape(data)}" data-frame="{escape(frame)}">'
+        f"{_axes(across, up)}{lines}</svg>"
+        f'<div class="legend">{legend}</div></figure>'
+    )
+
+
+def _axes(across: Scale, up: Scale) -> str:
+    floor = HEIGHT - BOTTOM
+    marks = [
+        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{up.at(v)}" y2="{up.at(v)}"/>'
+        f'<text x="{LEFT - 6}" y="{up.at(v) + 4}" text-anchor="end">{label(v)}</text>'
+        for v in ticks(up.low, up.high, 5)
+    ]
+    marks += [
+        f'<text x="{across.at(v)}" y="{floor + 17}" text-anchor="middle">{label(v)}</text>'
+        for v in ticks(across.low, across.high, 6)
+    ]
+    return f'<g class="axes">{"".join(marks)}</g>'
+
+
+def _line(series: Series, across: Scale, up: Scale) -> str:
+    style = f'style="--c:var(--c{series.colour % 10})"'
+    places = [(across.at(step), up.at(value)) for step, value in series.points]
+    if len(places) == 1:
+        return f'<circle {style} cx="{places[0][0]}" cy="{places[0][1]}" r="3"/>'
+    path = "M" + "L".join(f"{x},{y}" for x, y in places)
+    return f'<path class="{"dashed" if series.dashed else ""}" {style} d="{path}"/>'
+
+
+def _thinned(points: Points) -> Points:
+    size = math.ceil(len(points) / MOST_POINTS)
+    if size == 1:
+        return points
+    buckets = [points[at : at + size] for at in range(0, len(points), size)]
+    return [(sum(x for x, _ in b) / len(b), sum(y for _, y in b) / len(b)) for b in buckets]

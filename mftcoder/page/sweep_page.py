@@ -1,0 +1,68 @@
+"""The page of a sweep: a table of its jobs, all of them in parallel coordinates, and their curves in one chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from mftcoder.page.chart import Series, line_chart
+from mftcoder.page.document import document, table
+from mftcoder.page.parallel import Axis, parallel
+from mftcoder.page.record import Record
+
+
+def sweep_page(path: Path, jobs: Sequence[Record]) -> str:
+    """The whole page as HTML; each job's name leads to the report beside it."""
+    ranked = sorted(jobs, key=lambda job: (_metric(job) is None, _metric(job) or 0.0))
+    varied = [key for key in _keys(ranked) if len({job.overrides.get(key) for job in ranked}) > 1]
+    tasks = list(dict.fromkeys(task for job in ranked for task in job.tasks))
+    settings = [Axis(key, [_number(job.overrides.get(key)) for job in ranked]) for key in varied]
+    losses = [Axis(task, [_best(job, task) for job in ranked]) for task in tasks]
+    results = [*losses, Axis("mean", [_metric(job) for job in ranked])]
+    done = [i for i, job in enumerate(ranked) if _metric(job) is not None]
+    shown = [Axis(axis.name, [axis.values[i] for i in done]) for axis in (*settings, *results)]
+    curves = [Series(job.path.name, job.series("valid/loss"), i) for i, job in enumerate(ranked)]
+    body = [
+        "<h2>Jobs, the best first</h2>",
+        table(["job", *varied, "state", *tasks, "mean"], [_row(job, varied, tasks) for job in ranked], raw=1),
+        parallel(shown, [f"{ranked[i].path.name}: {_typed(ranked[i], varied)}" for i in done]),
+        f'<div class="charts">{line_chart("mean validation loss of each job", curves)}</div>',
+    ]
+    return document(f"{path.parent.name} / {path.name}", "".join(body))
+
+
+def _row(job: Record, varied: Sequence[str], tasks: Sequence[str]) -> list[str]:
+    link = f'<a href="{escape(job.path.name)}/report.html">{escape(job.path.name)}</a>'
+    state = "unknown" if job.status is None else job.status.state
+    results = [_best(job, task) for task in tasks] + [_metric(job)]
+    numbers = ["" if value is None else f"{value:.4f}" for value in results]
+    return [link, *(job.overrides.get(key, "") for key in varied), state, *numbers]
+
+
+def _keys(jobs: Sequence[Record]) -> list[str]:
+    return list(dict.fromkeys(key for job in jobs for key in job.overrides))
+
+
+def _typed(job: Record, varied: Sequence[str]) -> str:
+    return " ".join(f"{key}={job.overrides[key]}" for key in varied if key in job.overrides)
+
+
+def _metric(job: Record) -> float | None:
+    return None if job.status is None else job.status.metric
+
+
+def _best(job: Record, task: str) -> float | None:
+    return min((value for _, value in job.series(f"valid/loss/{task}")), default=None)
+
+
+def _number(text: str | None) -> float | str | None:
+    """A typed value as a number, where it is one."""
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
