@@ -1,0 +1,142 @@
+"""The verb `export`: one plain model directory, the adapter merged in, and the proof that it is the same model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+from uuid import uuid4
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mftcoder.core.errors import UserError
+from mftcoder.engine.precision import Device, choose_device
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.weights import save_model
+from mftcoder.quantization.base import Quantization
+from mftcoder.trained import FromRun, Trained, attach, find
+
+MergeInto = Literal["trained", "full"]
+PROBE = (4, 64)  # sequences and tokens
+ROUNDING = 1e-4  # what merging in float32 may change, as a part of the largest logit
+
+
+@torch.no_grad()
+def export(
+    *,
+    name: str,
+    checkpoint: str,
+    model: CausalLM | FromRun,
+    quantization: Quantization | FromRun | None,
+    merge_into: MergeInto,
+    dtype: Literal["float32", "bfloat16"],
+    tolerance: float,
+    output: str | None,
+    device: Device,
+    run_dir: Path,
+) -> None:
+    """Write the model of `checkpoint` so that any program of its family loads it, and compare the files with it.
+
+    name: of the directory that runs go to. run_dir: where the model goes if `output` is None. Merging happens in
+    float32. Raises UserError, and writes nothing, where what was written answers otherwise than what was trained.
+    """
+    target = Path(output) if output is not None else run_dir / "model"
+    if target.exists():
+        raise UserError(f"output={target}: exists already; name a directory that does not")
+    trained = find(checkpoint, model=model, quantization=quantization)
+    net, tokenizer = trained.load(choose_device(device))
+    probe = Probe.of(net, tokenizer)
+    merged = merge(_adapted(trained, net, merge_into), probe)
+    staged = target.with_name(f".{target.name}-{uuid4().hex}")
+    try:
+        _write(merged, tokenizer, staged, cast(torch.dtype, getattr(torch, dtype)))
+        difference = probe.difference(trained.model.at(staged).load(None, net.device, frozen=True))
+        print(f"{target} ({dtype}) against the model as it was trained: {difference}")
+        if not difference.nats <= tolerance:
+            raise UserError(
+                f"the exported model departs by {difference.nats:.2g} nats a token from the trained one, more than "
+                f"tolerance={tolerance}: export it with dtype=float32 or merge_into=trained, or allow more"
+            )
+        os.rename(staged, target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far one model is from another.
+
+    nats: mean Kullback-Leibler divergence of the next token's distribution. agreement: how often the likeliest token is
+    the same.
+    """
+
+    nats: float
+    agreement: float
+
+    def __str__(self) -> str:
+        return f"{self.nats:.2g} nats a token, the likeliest token is the same at {self.agreement:.1%} of the positions"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A few sequences of random tokens, and what a model made of them. ids: [4, 64]. logits: [4, 64, V] float64."""
+
+    ids: Tensor
+    logits: Tensor
+
+    @classmethod
+    def of(cls, net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> Probe:
+        """Random tokens, always the same, and the answers of `net`."""
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(len(tokenizer), PROBE, generator=generator).to(net.device)
+        return cls(ids, logits(net, ids))
+
+    def difference(self, net: PreTrainedModel) -> Difference:
+        """How far another model is from the one that was probed."""
+        ours, theirs = self.logits.log_softmax(-1), logits(net, self.ids).log_softmax(-1)
+        nats = (ours.exp() * (ours - theirs)).sum(-1).mean()
+        return Difference(float(nats), float((ours.argmax(-1) == theirs.argmax(-1)).double().mean()))
+
+
+def logits(net: PreTrainedModel | PeftModel, ids: Tensor) -> Tensor:
+    """The logits of all positions, float64."""
+    return cast(Tensor, net.eval()(input_ids=ids, use_cache=False).logits).double()
+
+
+def merge(net: PreTrainedModel | PeftModel, probe: Probe) -> PreTrainedModel:
+    """The base of `net` with its adapter added in; what has no adapter stays as it is.
+
+    Raises UserError where the result departs from base and adapter by more than float32 rounds.
+    """
+    if not isinstance(net, PeftModel):
+        return net
+    before = logits(net, probe.ids)
+    merged = cast(PreTrainedModel, net.merge_and_unload(safe_merge=True))
+    error = float((logits(merged, probe.ids) - before).abs().max() / before.abs().max())
+    print(f"merged against adapter: the logits differ by at most {error:.1e} of the largest")
+    if not error <= ROUNDING:
+        raise UserError(f"merging changes the logits by {error:.1e} of the largest: this adapter cannot be merged")
+    return merged
+
+
+def _adapted(trained: Trained, net: PreTrainedModel | PeftModel, merge_into: MergeInto) -> PreTrainedModel | PeftModel:
+    """The trained model in float32, over weights to which an adapter can be added."""
+    if trained.quantization is None or not trained.is_adapter:
+        return net.float()
+    if merge_into == "full":
+        base = trained.model.load(None, net.device, frozen=True)
+    else:
+        base = trained.model.load(trained.quantization, net.device, frozen=True)
+        base.dequantize(torch.float32)
+    return attach(base.float(), cast(Path, trained.weights))
+
+
+def _write(net: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, directory: Path, dtype: torch.dtype) -> None:
+    net.to(dtype)
+    save_model(net, dict(net.named_parameters()), directory, original_names=True)
+    tokenizer.save_pretrained(directory)

@@ -1,0 +1,162 @@
+"""The verb `generate`: answers a prompt, a file of prompts, or whoever sits at the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
+
+from mftcoder.core.dialogue import Dialogue, Turn
+from mftcoder.core.errors import UserError
+from mftcoder.core.rng import seed_all
+from mftcoder.data.encoding import encode_prompt
+from mftcoder.data.faults import Fault, refuse
+from mftcoder.data.reader import read
+from mftcoder.data.record import parse
+from mftcoder.engine.precision import Device, choose_device
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.completion import Decoding, complete
+from mftcoder.quantization.base import Quantization
+from mftcoder.template.base import Template
+from mftcoder.trained import FromRun, find, of_run
+
+
+def generate(
+    *,
+    name: str,
+    checkpoint: str | None,
+    model: CausalLM | FromRun,
+    quantization: Quantization | FromRun | None,
+    template: Template | FromRun,
+    prompt: str | None,
+    prompts: str | None,
+    system: str | None,
+    output: str | None,
+    per_device_eval_batch_size: int,
+    decoding: Decoding,
+    seed: int,
+    device: Device,
+    run_dir: Path,
+) -> None:
+    """Answer `prompt` on the terminal, or all of the file `prompts` into a file, or else hold a conversation.
+
+    name: of the directory that runs go to. run_dir: where answers go that `output` gives no other place.
+    Raises UserError for what cannot be answered.
+    """
+    if prompt is not None and prompts is not None:
+        raise UserError(f"prompt={prompt!r} and prompts={prompts!r}: give one of the two")
+    seed_all(seed)
+    trained = find(checkpoint, model=model, quantization=quantization)
+    net, tokenizer = trained.load(choose_device(device))
+    assistant = Assistant(net, tokenizer, of_run("template", template, trained.weights), decoding)
+    if prompts is not None:
+        target = Path(output) if output is not None else run_dir / "generations.jsonl"
+        answer_file(assistant, Path(prompts), system, target, per_device_eval_batch_size)
+    elif prompt is not None:
+        assistant.say(Dialogue((*opening(system), Turn("user", prompt)), "prompt"))
+    else:
+        converse(assistant, system)
+
+
+@dataclass(frozen=True, slots=True)
+class Assistant:
+    """A model that answers dialogues as its template puts them."""
+
+    net: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    template: Template
+    decoding: Decoding
+
+    def answers(self, dialogues: Sequence[Dialogue], streamer: TextStreamer | None = None) -> list[str]:
+        """The next assistant turn of each, as one batch."""
+        prompts = [encode_prompt(dialogue, self.template, self.tokenizer) for dialogue in dialogues]
+        return complete(self.net, self.tokenizer, prompts, self.decoding, streamer=streamer)
+
+    def say(self, dialogue: Dialogue) -> str:
+        """Show the answer on the terminal as it comes, or at its end where several are followed."""
+        if self.decoding.num_beams == 1:
+            streamer = TextStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+            return self.answers([dialogue], streamer)[0]
+        answer = self.answers([dialogue])[0]
+        print(answer, flush=True)
+        return answer
+
+
+def opening(system: str | None) -> tuple[Turn, ...]:
+    """The turns before the first of the user."""
+    return () if system is None else (Turn("system", system),)
+
+
+def converse(assistant: Assistant, system: str | None) -> None:
+    """Answer line by line, each with all that was said before."""
+    interactive = sys.stdin.isatty()
+    if interactive:
+        print("An empty line begins a new conversation, Ctrl-D ends.")
+    turns = opening(system)
+    while True:
+        try:
+            line = input("> " if interactive else "").strip()
+        except EOFError:
+            return
+        if not line:
+            turns = opening(system)
+            continue
+        turns = (*turns, Turn("user", line))
+        turns = (*turns, Turn("assistant", assistant.say(Dialogue(turns, "terminal")).strip()))
+
+
+def answer_file(assistant: Assistant, source: Path, system: str | None, target: Path, batch_size: int) -> None:
+    """Answer every record of `source`; `target` gets each, in order, with its answer as `generated`."""
+    questions = iter(read_questions(source, system))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    number = 0
+    with target.open("w", encoding="utf-8") as file:
+        while batch := list(islice(questions, batch_size)):
+            answers = assistant.answers([dialogue for _, dialogue in batch])
+            for (record, _), answer in zip(batch, answers, strict=True):
+                file.write(json.dumps({**record, "generated": answer}, ensure_ascii=False) + "\n")
+            number += len(batch)
+    print(f"{number} answers in {target}")
+
+
+def read_questions(source: Path, system: str | None) -> list[tuple[dict[str, Any], Dialogue]]:
+    """The records of a file, each with the dialogue that is to be answered.
+
+    A record is `{"prompt": …}` or of any shape that can be trained on; a last turn of the assistant, the reference, is
+    taken off. Raises UserError with all records that hold no question.
+    """
+    if not source.is_file():
+        raise UserError(f"prompts={source}: no such file; expected JSON lines with a `prompt` or a dialogue each")
+    faults: list[Fault] = []
+    questions = list(_questions(source, system, faults))
+    refuse(faults, rows=len(questions) + len(faults), max_fraction=0.0, remedy="mend them, or take them out")
+    return questions
+
+
+def _questions(source: Path, system: str | None, faults: list[Fault]) -> Iterator[tuple[dict[str, Any], Dialogue]]:
+    for origin, record in read(source, faults):
+        try:
+            yield record, _question(record, origin, system)
+        except ValueError as error:
+            faults.append(Fault(origin, str(error).removeprefix(f"{origin}: "), ""))
+
+
+def _question(record: dict[str, Any], origin: str, system: str | None) -> Dialogue:
+    if isinstance(prompt := record.get("prompt"), str) and record.keys() <= {"prompt", "system", "id"}:
+        return Dialogue((*opening(record.get("system", system)), Turn("user", prompt)), origin)
+    example = parse(record, origin, format=None, columns={})
+    if not isinstance(example, Dialogue):
+        raise ValueError(f"{type(example).__name__.lower()} records hold no question; expected a prompt or a dialogue")
+    if example.kind == "text":
+        return example
+    turns = example.turns[:-1] if example.turns[-1].role == "assistant" else example.turns
+    if not turns:
+        raise ValueError("holds an answer, but no question")
+    return replace(example, turns=turns if turns[0].role == "system" else (*opening(system), *turns))

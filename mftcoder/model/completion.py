@@ -1,0 +1,100 @@
+"""Lets a model continue prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import PeftModel
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
+
+Prompt = NDArray[np.int32]  # [n] token ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How tokens are chosen.
+
+    max_new_tokens: the longest answer. do_sample: draw each token, else take the likeliest; temperature and top_p shape
+    what is drawn from. num_beams: answers followed at the same time. repetition_penalty: above 1, tokens that came
+    before become less likely. Raises ValueError, naming all that is out of range.
+    """
+
+    max_new_tokens: int
+    do_sample: bool
+    temperature: float
+    top_p: float
+    num_beams: int
+    repetition_penalty: float
+
+    def __post_init__(self) -> None:
+        wanted = [
+            ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
+            ("temperature", self.temperature > 0, "above 0; do_sample=false takes the likeliest token"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("num_beams", self.num_beams >= 1, "at least 1"),
+            ("repetition_penalty", self.repetition_penalty > 0, "above 0; 1 is none"),
+        ]
+        if faults := [f"{name}: {getattr(self, name)} is not {rule}" for name, fine, rule in wanted if not fine]:
+            raise ValueError("\n".join(faults))
+
+    def config(self, net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
+        """The same for transformers; answers end with the tokenizer's token or any other of the model's own."""
+        ends = net.generation_config.eos_token_id
+        sampling: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+        return GenerationConfig(
+            max_new_tokens=self.max_new_tokens,
+            do_sample=self.do_sample,
+            num_beams=self.num_beams,
+            repetition_penalty=self.repetition_penalty,
+            use_cache=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=sorted({tokenizer.eos_token_id, *np.atleast_1d([] if ends is None else ends).tolist()}),
+            **(sampling if self.do_sample else {}),
+        )
+
+
+def complete(
+    net: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    decoding: Decoding,
+    *,
+    streamer: TextStreamer | None = None,
+) -> list[str]:
+    """The model's answers, as one batch, without special tokens.
+
+    Prompts of different lengths are filled up on the left, where the model does not look. A streamer gets the tokens
+    of a single prompt as they come, but not with several beams.
+    """
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), tokenizer.pad_token_id, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+        mask[row, width - len(prompt) :] = 1
+    with _evaluating(net):
+        output = net.generate(
+            ids.to(net.device),
+            attention_mask=mask.to(net.device),
+            generation_config=decoding.config(net, tokenizer),
+            streamer=streamer,
+        )
+    return cast("list[str]", tokenizer.batch_decode(cast(Tensor, output)[:, width:], skip_special_tokens=True))
+
+
+@contextmanager
+def _evaluating(net: PreTrainedModel | PeftModel) -> Iterator[None]:
+    was_training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        net.train(was_training)

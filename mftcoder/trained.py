@@ -1,0 +1,97 @@
+"""Finds a trained model again from its run, with all that the run knew about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mftcoder import checkpoint as files
+from mftcoder import resumption
+from mftcoder.config import build, check
+from mftcoder.core.errors import ConfigError, UserError
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.weights import ADAPTER
+from mftcoder.peft.base import quiet
+from mftcoder.quantization.base import Quantization
+
+FromRun = Literal["run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A model as a run left it, not loaded yet.
+
+    weights: the directory of the trained weights, an adapter's or a whole model's; None for the base model itself.
+    """
+
+    model: CausalLM
+    quantization: Quantization | None
+    weights: Path | None
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether the weights are an adapter over `model`."""
+        return self.weights is not None and (self.weights / ADAPTER).is_file()
+
+    def load(self, device: torch.device) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+        """The network, in evaluation mode, and its tokenizer."""
+        source = self.model if self.weights is None or self.is_adapter else self.model.at(self.weights)
+        net = source.load(self.quantization, device, frozen=True)
+        if self.is_adapter:
+            net = attach(net, cast(Path, self.weights))
+        return net.eval(), source.tokenizer()
+
+
+def find(checkpoint: str | None, *, model: CausalLM | FromRun, quantization: Quantization | FromRun | None) -> Trained:
+    """What `checkpoint` means: a run (its latest step), a step, any directory with an adapter or a model, or None.
+
+    Raises UserError where there is no such checkpoint.
+    """
+    weights = None if checkpoint is None else _weights(Path(checkpoint))
+    return Trained(
+        model=of_run("model", model, weights),
+        quantization=of_run("quantization", quantization, weights),
+        weights=weights,
+    )
+
+
+def of_run(name: str, given: object, weights: Path | None) -> Any:
+    """A component as given, or, for "run", as the run that saved `weights` had it.
+
+    What stands there is checked anew, since anybody may have written it. Raises UserError where there is no run to ask.
+    """
+    if given != "run":
+        return given
+    if weights is None or not (file := weights / files.CONFIG).is_file():
+        where = "no checkpoint was given" if weights is None else f"{weights} has no {files.CONFIG}"
+        raise UserError(f"{name}=run takes it from a checkpoint that a run saved, but {where}; give {name}=<choice>")
+    tree = json.loads(file.read_text(encoding="utf-8")).get(name)
+    try:
+        return None if tree is None else build(check(tree))
+    except ConfigError as error:
+        raise UserError(f"{file}: {name}: {error}") from error
+
+
+def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
+    """`net` with the adapter in a directory."""
+    with quiet():
+        return PeftModel.from_pretrained(net, str(adapter))
+
+
+def _weights(path: Path) -> Path:
+    """The directory of the weights that `path`, a run's or a step's or any other, stands for."""
+    pointer = path / resumption.STEPS / "latest" if path.is_dir() else path
+    if pointer.is_file():
+        path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
+    if (path / ADAPTER).is_file() or any(path.glob("model*.safetensors")):
+        return path.resolve()
+    raise UserError(
+        f"checkpoint={path}: neither a run (with {resumption.STEPS}/latest) nor a directory with {ADAPTER} or "
+        "model.safetensors; give the path of a run, or of one of its steps"
+    )
