@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mftcoder.data.functions import Definition, Function, parse
 from mftcoder.data.mutation import mutate
 
+TASKS = ("bug_repair", "text_to_code", "code_completion", "test_writing", "docstring_writing")
 LONGEST_TEST = 1600  # characters of a test
 
 
@@ -23,9 +24,30 @@ class Exercise:
     answer: str
 
 
+def exercises(functions: list[Function], tests: Path) -> dict[str, list[Exercise]]:
+    """All tasks by name. tests: the directory of the library's own tests, which may be missing."""
+    made = (
+        bug_repair(functions),
+        text_to_code(functions),
+        code_completion(functions),
+        test_writing(functions, tests),
+        docstring_writing(functions),
+    )
+    return {name: list(task) for name, task in zip(TASKS, made, strict=True)}
+
+
 def code(source: str) -> str:
     """`source` in a fence."""
-    return f"```python\n{source.strip()}\n```"
+    return f"```python\n{source.rstrip()}\n```"
+
+
+def bug_repair(functions: list[Function]) -> Iterator[Exercise]:
+    """From a function with one bug, write the function without it."""
+    for f in functions:
+        short = 4 <= len(f.source.splitlines()) <= 30
+        if short and (mutant := mutate(f.source, f.tree)):
+            question = f"This Python function has a bug. Write it without the bug.\n\n{code(mutant)}"
+            yield Exercise(f.package, question, code(f.source))
 
 
 def text_to_code(functions: list[Function]) -> Iterator[Exercise]:
@@ -35,38 +57,25 @@ def text_to_code(functions: list[Function]) -> Iterator[Exercise]:
             yield Exercise(f.package, f"Write the Python function `{f.signature}`.\n\n{f.doc}", code(f.source))
 
 
-def docstring_writing(functions: list[Function]) -> Iterator[Exercise]:
-    """From a function, write its docstring; only docstrings that say more than a line can."""
-    for f in functions:
-        if len(f.doc) >= 60:
-            yield Exercise(f.package, f"Write a docstring for this Python function.\n\n{code(f.source)}", f.doc)
-
-
 def code_completion(functions: list[Function]) -> Iterator[Exercise]:
-    """From the first half of a function's lines, write the rest."""
+    """From the first half of the lines of a function of eight or more, write the rest."""
     for f in functions:
         lines = f.source.splitlines()
         half = f.body + (len(lines) - f.body) // 2
-        if len(lines) - f.body >= 6 and "".join(lines[half:]).strip():
-            start, rest = "\n".join(lines[:half]), "\n".join(lines[half:])
-            yield Exercise(
-                f.package, f"Complete this Python function.\n\n{code(start)}", f"```python\n{rest.rstrip()}\n```"
-            )
+        start, rest = "\n".join(lines[:half]), "\n".join(lines[half:])
+        if len(lines) - f.body >= 8:
+            yield Exercise(f.package, f"Complete this Python function.\n\n{code(start)}", code(rest.lstrip("\n")))
 
 
-def bug_repair(functions: list[Function]) -> Iterator[Exercise]:
-    """From a function with one bug, write the function without it."""
+def docstring_writing(functions: list[Function]) -> Iterator[Exercise]:
+    """From a function, write its docstring; only of docstrings that are longer than a line."""
     for f in functions:
-        short = 4 <= len(f.source.splitlines()) <= 30
-        mutant = mutate(f.source) if short else None
-        if mutant:
-            yield Exercise(
-                f.package, f"This Python function has a bug. Write it without.\n\n{code(mutant)}", code(f.source)
-            )
+        if len(f.doc) >= 100:
+            yield Exercise(f.package, f"Write a docstring for this Python function.\n\n{code(f.source)}", f.doc)
 
 
 def test_writing(functions: list[Function], tests: Path) -> Iterator[Exercise]:
-    """From a signature and what it does, write a test: doctests of docstrings, and methods of Lib/test where it is."""
+    """From a signature and what it does, write a test: doctests of docstrings, and methods of the library's tests."""
     yield from doctests(functions)
     documented: dict[str, dict[str, Function]] = {}
     for f in functions:
@@ -88,40 +97,25 @@ def doctests(functions: list[Function]) -> Iterator[Exercise]:
 
 
 def unit_tests(path: Path, documented: dict[str, Function]) -> Iterator[Exercise]:
-    """The test methods of one file that call a documented function of the package."""
+    """The test methods of one file that call a documented function of the package, and are named after it."""
     source, tree = parse(path)
     lines = source.splitlines()
-    for owner in tree.body:
-        if not isinstance(owner, ast.ClassDef):
-            continue
+    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
         for node in owner.body:
-            if isinstance(node, Definition) and node.name.startswith("test"):
-                tested = target(node, documented)
+            if isinstance(node, Definition) and (tested := target(node, documented)):
                 text = textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
-                if tested and len(text) <= LONGEST_TEST:
-                    question = f"Write a unit test for `{tested.signature}`.\n\n{tested.doc.split(chr(10) * 2)[0]}"
+                summary = tested.doc.split("\n\n")[0]
+                if len(text) <= LONGEST_TEST:
+                    question = f"Write a unit test for `{tested.signature}`.\n\n{summary}"
                     yield Exercise(tested.package, question, code(text))
 
 
 def target(test: Definition, documented: dict[str, Function]) -> Function | None:
-    """The documented function that `test` calls: one that its name mentions, or else the first."""
-    called = [
+    """The first documented function that `test` calls and has in its name, if it is a test."""
+    called = (
         node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
         for node in ast.walk(test)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name)
-    ]
-    known = [name for name in called if name in documented and not name.startswith("_")]
-    named = [name for name in known if name in test.name]
-    return documented[(named or known)[0]] if known else None
-
-
-def exercises(functions: list[Function], tests: Path) -> dict[str, list[Exercise]]:
-    """All tasks by name. tests: the directory of the library's own tests, which may be missing."""
-    makers: list[Callable[[list[Function]], Iterator[Exercise]]] = [
-        code_completion,
-        bug_repair,
-        text_to_code,
-        docstring_writing,
-    ]
-    tasks = {maker.__name__: list(maker(functions)) for maker in makers}
-    return {**tasks, "test_writing": list(test_writing(functions, tests))}
+    )
+    named = (documented[name] for name in called if name in documented and name.strip("_") in test.name)
+    return next(named, None) if test.name.startswith("test") else None

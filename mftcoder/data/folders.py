@@ -1,16 +1,17 @@
 """Directories of records, each of them one task."""
 
+# No `from __future__ import annotations`: see mixture.py.
 from dataclasses import dataclass
 from pathlib import Path
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.mixture import Mixture
+from mftcoder.data.mixture import Mixture, Task
 from mftcoder.data.source import Source
 
 
 @dataclass(kw_only=True)
 class Folders(Mixture):
-    """Each path is a directory of .jsonl files, or one such file: a task named as it is.
+    """Each of `paths` is a task, named as the directory or file is; so is each of `tasks` that has a path of its own.
 
     Files whose names begin with train, valid or test belong to that split; the others are divided by data_split.
     """
@@ -18,13 +19,19 @@ class Folders(Mixture):
     paths: list[str]
 
     def sources(self, cache_dir: Path) -> dict[str, Source]:
-        """One source a path."""
-        if not self.paths:
+        """One source a task."""
+        named = [(Path(path).name.split(".")[0], [path]) for path in self.paths]
+        for name, task in self.tasks.items():
+            if path := task.get("path"):
+                named.append((name, [path] if isinstance(path, str) else path))
+        if not named:
             raise UserError("data.paths is empty; give the directory of each task: data.paths=[my/code,my/tests]")
-        missing = [path for path in self.paths if not Path(path).exists()]
-        if missing:
-            raise UserError(f"data.paths: {', '.join(missing)} not found")
-        names = [Path(path).name.split(".")[0] for path in self.paths]
+        names = [name for name, _ in named]
         if len(set(names)) < len(names):
             raise UserError(f"data.paths: two tasks of one name among {', '.join(names)}; rename a directory")
-        return {name: Source(Path(path), format=None, columns={}) for name, path in zip(names, self.paths, strict=True)}
+        return {name: source(paths, self.tasks.get(name, Task())) for name, paths in named}
+
+
+def source(paths: list[str], task: Task) -> Source:
+    """The records at `paths`, read as the task says."""
+    return Source(tuple(paths), format=task.get("format"), columns=task.get("columns") or {})

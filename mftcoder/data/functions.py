@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -21,7 +20,8 @@ class Function:
     """One function or method.
 
     package: its top-level module. name: `module.Class.method`. signature: `method(self, x)`. doc: its docstring,
-    cleaned, or "". source: its code, dedented, without the docstring. body: the line of `source` where its body starts.
+    cleaned, or "". source: its code, dedented, without the docstring, and tree, the same. body: the line of `source`,
+    from 0, where its body starts.
     """
 
     package: str
@@ -29,7 +29,21 @@ class Function:
     signature: str
     doc: str
     source: str
+    tree: ast.Module
     body: int
+
+
+def functions(library: Path) -> list[Function]:
+    """All functions of the library that can be shown alone, each once, however many modules repeat its code."""
+    found: dict[str, Function] = {}
+    for module, path in modules(library):
+        source, tree = parse(path)
+        lines = source.splitlines()
+        for owner, node in definitions(tree, module):
+            function = describe(lines, node, owner, module.split(".")[0])
+            if function:
+                found.setdefault(ast.dump(function.tree), function)
+    return list(found.values())
 
 
 def modules(library: Path) -> Iterator[tuple[str, Path]]:
@@ -40,27 +54,23 @@ def modules(library: Path) -> Iterator[tuple[str, Path]]:
             yield ".".join(parts).removesuffix(".__init__"), path
 
 
-def functions(library: Path) -> list[Function]:
-    """All functions of the library that can be shown alone, each once, however many modules repeat its code."""
-    found: dict[str, Function] = {}
-    for module, path in modules(library):
-        source, tree = parse(path)
-        for owner, node in definitions(tree, module):
-            function = describe(source.splitlines(), node, owner, module.split(".")[0])
-            if function:
-                found.setdefault(ast.dump(ast.parse(function.source)), function)
-    return list(found.values())
-
-
 def parse(path: Path) -> tuple[str, ast.Module]:
     """Text and tree of a file; an empty tree where it is not Python of this version."""
     try:
+        source = path.read_text(encoding="utf-8")
+    except ValueError:
+        return "", ast.Module([], [])
+    return source, syntax(source) or ast.Module([], [])
+
+
+def syntax(source: str) -> ast.Module | None:
+    """The tree of `source`, if it is Python."""
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old escapes in strings
-            source = path.read_text(encoding="utf-8")
-            return source, ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError):
-        return "", ast.Module([], [])
+        return None
 
 
 def definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Definition]]:
@@ -74,27 +84,19 @@ def definitions(tree: ast.Module, module: str) -> Iterator[tuple[str, Definition
 
 def describe(lines: list[str], node: Definition, owner: str, package: str) -> Function | None:
     """The function at `node`, or None where it is too long, on one line, or has nothing but a docstring."""
-    doc = ast.get_docstring(node) or ""
-    body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+    doc = ast.get_docstring(node)
+    body = node.body if doc is None else node.body[1:]
     if not body or node.body[0].lineno == node.lineno:
         return None
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     header = lines[first - 1 : node.body[0].lineno - 1]
-    start = node.body[0].end_lineno if body is not node.body else node.body[0].lineno - 1
+    start = node.body[0].lineno - 1 if doc is None else node.body[0].end_lineno
     rest = "\n".join(lines[start : node.end_lineno]).strip("\n")
     source = textwrap.dedent("\n".join([*header, rest]))
-    if len(source) + len(doc) > LONGEST or not parses(source):
+    if len(source) + len(doc or "") > LONGEST:
+        return None
+    tree = syntax(source)
+    if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], Definition):
         return None
     signature = f"{node.name}({ast.unparse(node.args)})"
-    return Function(package, f"{owner}.{node.name}", signature, inspect.cleandoc(doc), source, len(header))
-
-
-def parses(source: str) -> bool:
-    """Whether `source` is a function by itself."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source)
-    except SyntaxError:
-        return False
-    return len(tree.body) == 1 and isinstance(tree.body[0], Definition)
+    return Function(package, f"{owner}.{node.name}", signature, doc or "", source, tree, len(header))

@@ -1,38 +1,52 @@
 """Several tasks, from their sources to the stream that a run learns from."""
 
+# No `from __future__ import annotations`: the inherited signatures of subclasses need real annotations.
 from abc import abstractmethod
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
-from os import environ
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import TypedDict
 
 from mftcoder.core.errors import UserError
+from mftcoder.data import fingerprint
 from mftcoder.data.base import Data
-from mftcoder.data.cache import cached, digest, file_digest, notes
+from mftcoder.data.cache import cached, file_digest, notes
 from mftcoder.data.collate import PaddingMode
+from mftcoder.data.concat import Concatenated
 from mftcoder.data.corpus import Corpus, Split, Table
 from mftcoder.data.faults import refuse
 from mftcoder.data.fitting import TooLong
+from mftcoder.data.held_out import hold_out
 from mftcoder.data.sampler import Sampler
-from mftcoder.data.source import Source
-from mftcoder.data.tokenise import Tokeniser, tokenise
+from mftcoder.data.shapes import Format
+from mftcoder.data.shares import Shares, divide, raise_to
+from mftcoder.data.sizes import Sizes, Stop, epoch
+from mftcoder.data.source import SPLITS, Source, split_of
+from mftcoder.data.stream import Recipe
+from mftcoder.data.tokenise import TABLE, Tokeniser, tokenise
 from mftcoder.template.base import Template
+
+FILL = 0.98  # of seq_length, that packs hold on average
 
 
 class Task(TypedDict, total=False):
     """What may be said of one task; what is not said is neutral.
 
-    weight: of its loss (1).
+    weight: of its loss (1). share: of the stream, one number, or one for each stage; null: in proportion to its size.
+    repeat: the most passes over its data in the whole run; null: any number. path: where its records are, one or
+    several; format, columns: of the records, see data.record.
     """
 
     weight: float
+    share: float | list[float | None] | None
+    repeat: float | None
+    path: str | list[str]
+    format: Format | None
+    columns: dict[str, str]
 
 
 @dataclass(kw_only=True)
@@ -40,9 +54,12 @@ class Mixture(Data):
     """Tasks from anywhere: a subclass says where their records are.
 
     tasks: what is said of each task, by name. data_split: parts of train, valid and test, for sources that do not say.
-    too_long: what happens to dialogues of more than seq_length tokens, see data.fitting. look_ahead: how many samples
-    of each task packing may choose from. limit: the most records of a task and split, None for all.
-    num_workers: processes that tokenise.
+    too_long: what happens to dialogues of more than seq_length tokens, see data.fitting. limit: the most samples of a
+    task and split. max_quarantined_fraction: of a task's records that may be unusable before the run is refused.
+    share_of: what shares are of. temperature: tasks without a share have size ** temperature. stages: totals of tokens
+    (or samples) at which the next of a task's shares takes over. stop: what ends an epoch: the first or the last task
+    that has been seen once, or max_tokens. stratified: whether each step holds every task. look_ahead: how many samples
+    of each task packing may choose from. num_workers: processes that tokenise, see data.tokenise.
     """
 
     tasks: dict[str, Task]
@@ -50,12 +67,45 @@ class Mixture(Data):
     padding_mode: PaddingMode
     data_split: list[float]
     too_long: TooLong
-    look_ahead: int
     limit: int | None
-    num_workers: int
+    max_quarantined_fraction: float
+    share_of: Literal["tokens", "samples"]
+    temperature: float
+    stages: list[float]
+    stop: Stop
+    max_tokens: int | None
+    stratified: bool
+    look_ahead: int
+    num_workers: int | None
+
+    def __post_init__(self) -> None:
+        if len(self.data_split) != len(SPLITS) or min(self.data_split) < 0 or self.data_split[0] <= 0:
+            raise ValueError(f"data_split: {self.data_split} is not three parts, as [95, 5, 0]")
+        if self.seq_length < 2 or self.look_ahead < 1:
+            raise ValueError(f"seq_length: {self.seq_length} or look_ahead: {self.look_ahead} is too small")
+        if (self.stop == "max_tokens") != (self.max_tokens is not None):
+            raise ValueError(f"max_tokens: {self.max_tokens} does not go with stop: {self.stop}; give both, or neither")
+        if sorted(set(self.stages)) != self.stages or min([1.0, *self.stages]) <= 0:
+            raise ValueError(f"stages: {self.stages} are not rising totals above 0")
+        for name, task in self.tasks.items():
+            self._check_task(name, task)
+
+    def _check_task(self, name: str, task: Task) -> None:
+        shares = self._shares_of(task)
+        if len(shares) != len(self.stages) + 1:
+            raise ValueError(f"tasks.{name}.share: {len(shares)} shares for {len(self.stages) + 1} stages")
+        if any(share is not None and not 0 <= share <= 1 for share in shares):
+            raise ValueError(f"tasks.{name}.share: {shares} are not between 0 and 1")
+        if task.get("weight", 1.0) < 0 or (task.get("repeat") or 1.0) <= 0:
+            raise ValueError(f"tasks.{name}: its weight is below 0, or its repeat not above it")
+
+    def _shares_of(self, task: Task) -> list[float | None]:
+        """Its share in each stage."""
+        share = task.get("share")
+        return share if isinstance(share, list) else [share] * (len(self.stages) + 1)
 
     @abstractmethod
-    def sources(self, cache_dir: Path) -> dict[str, Source]:
+    def sources(self, cache_dir: Path) -> Mapping[str, Source]:
         """Where the records of each task are, by its name."""
 
     def load(self, *, tokenizer: PreTrainedTokenizerBase, template: Template, seed: int, cache_dir: Path) -> Corpus:
@@ -64,100 +114,69 @@ class Mixture(Data):
         unknown = set(self.tasks) - set(sources)
         if unknown:
             raise UserError(f"data.tasks: no task {', '.join(sorted(unknown))}; there are {', '.join(sources)}")
-        tables: list[Table] = []
-        report = {}
-        for name, source in sources.items():
-            directory = self._table(name, source, template, tokenizer, cache_dir)
-            tables.append(Table(directory / "table.arrow"))
-            report[name] = notes(directory)
-        rows = [assign(table, self.data_split, seed) for table in tables]
-        train, valid, test = (Split(tables, [task_rows[i][: self.limit] for task_rows in rows]) for i in range(3))
-        weights = [self.tasks.get(name, {}).get("weight", 1.0) for name in sources]
+        made = [self._tokens(name, source, template, tokenizer, cache_dir) for name, source in sources.items()]
+        tables = [Table(directory / TABLE) for directory in made]
+        rows = [hold_out(table, self.data_split, seed) for table in tables]
+        splits = [
+            Split(list(sources), tables, [task[i][: self.limit] for task in rows], cache_dir)
+            for i in range(len(SPLITS))
+        ]
+        if self.padding_mode == "concat":
+            splits = [Concatenated(split, self.seq_length) for split in splits]
+        weights = [float(self.tasks.get(name, {}).get("weight", 1.0)) for name in sources]
+        report = {name: notes(directory) for name, directory in zip(sources, made, strict=True)}
+        train, valid, test = splits
         return Corpus(list(sources), weights, train, valid, test, report)
 
-    def _table(
+    def _tokens(
         self, name: str, source: Source, template: Template, tokenizer: PreTrainedTokenizerBase, cache_dir: Path
     ) -> Path:
         """The directory with the tokens of one task."""
-        concat = self.padding_mode == "concat"
-        tokeniser = Tokeniser(template, tokenizer, source, self.seq_length, self.too_long, concat)
+        too_long = None if self.padding_mode == "concat" else self.too_long
+        tokeniser = Tokeniser(template, tokenizer, source, self.seq_length, too_long)
         key = {
-            "files": [[path.name, source.split_of(path), file_digest(path)] for path in source.files()],
-            "format": [source.format, dict(source.columns)],
-            "template": [type(template).__module__, type(template).__qualname__, repr(sorted(vars(template).items()))],
-            "tokenizer": tokenizer_digest(tokenizer),
-            "code": code_digest(),
-            "fit": [self.seq_length, self.too_long, concat],
-            "limit": self.limit,
+            "files": [[file.name, split_of(file), file_digest(file)] for file in source.files],
+            "records": [source.format, dict(source.columns), self.limit, self.max_quarantined_fraction],
+            "template": fingerprint.of_template(template),
+            "tokenizer": fingerprint.of_tokenizer(tokenizer),
+            "code": fingerprint.of_code(tokenise.__module__),
+            "fit": too_long and [self.seq_length, too_long],
         }
 
         def build(directory: Path) -> dict[str, int]:
-            show = environ.get("RANK", "0") == "0"
-            fates, faults = tokenise(
-                tokeniser,
-                directory / "table.arrow",
-                name=name,
-                limit=self.limit,
-                num_workers=self.num_workers,
-                show=show,
-            )
-            refuse(faults, rows=fates["read"], max_fraction=0.0, remedy=f"Mend or remove them in {source.path}.")
-            return account(fates)
+            fates, faults = tokenise(tokeniser, directory, name=name, limit=self.limit, num_workers=self.num_workers)
+            remedy = f"Mend or remove them, or allow some with data.max_quarantined_fraction (task {name})."
+            refuse(faults, rows=fates["read"], max_fraction=self.max_quarantined_fraction, remedy=remedy)
+            used = sum(fates[fate] for fate in ("whole", "cut", "split"))
+            kinds = ("read", "cut", "split", "dropped", "empty", "malformed")
+            return {"used": used} | {kind: fates[kind] for kind in kinds}
 
         return cached(cache_dir, "tokens", key, build)
 
     def sampler(self, split: Split, *, packs_per_step: int, seed: int) -> Sampler:
         """The endless stream of packs of `split`, the same on every rank."""
-        return Sampler(
-            split,
-            packs_per_step=packs_per_step,
-            seed=seed,
-            seq_length=self.seq_length,
+        if not sum(split.num_samples(task) for task in range(split.num_tasks)):
+            raise UserError("no task has a single sample to train on; the report of the records says why")
+        sizes = Sizes(split, by_tokens=self.share_of == "tokens")
+        alone = self.padding_mode == "padding"
+        tasks = [self.tasks.get(name, Task()) for name in split.tasks]
+        stages = [
+            divide([self._shares_of(task)[i] for task in tasks], sizes.amounts, self.temperature)
+            for i in range(len(self.stages) + 1)
+        ]
+        if self.stratified:
+            tokens_per_step = packs_per_step * (sizes.mean if alone else FILL * self.seq_length)
+            stages = [raise_to(stage, sizes.of_one(tokens_per_step)) for stage in stages]
+        repeats = [task.get("repeat") for task in tasks]
+        capacity = [inf if r is None else r * amount for r, amount in zip(repeats, sizes.amounts, strict=True)]
+        shares = Shares(list(zip([0.0, *self.stages], stages, strict=True)), capacity)
+        recipe = Recipe(
+            shares=shares,
+            unit=sizes.unit,
+            epoch=epoch(shares, sizes, self.stop, self.max_tokens),
+            room=self.seq_length,
+            alone=alone,
             look_ahead=self.look_ahead,
-            alone=self.padding_mode == "padding",
+            seed=seed,
         )
-
-
-def account(fates: Counter[str]) -> dict[str, int]:
-    """What became of the records of a task."""
-    used = fates["whole"] + fates["cut"] + fates["split"]
-    return {"used": used} | {fate: fates[fate] for fate in ("read", "cut", "split", "dropped", "empty", "malformed")}
-
-
-def assign(table: Table, parts: list[float], seed: int) -> list[NDArray[np.int64]]:
-    """Rows of train, valid and test: as the source says, and else by a hash of seed and content.
-
-    Dialogues of the same content share a split, and so do the pieces of one. A part above 0 gets at least one row.
-    """
-    undecided = np.flatnonzero(table.split < 0)
-    salt = np.frombuffer(blake2b(str(seed).encode(), digest_size=8).digest(), np.uint64)
-    keys = (table.key[undecided] ^ salt) * np.uint64(0x9E3779B97F4A7C15)
-    order = np.argsort(keys, kind="stable")
-    valid, test, train = np.split(undecided[order], cuts(keys[order], parts))
-    return [np.sort(np.append(np.flatnonzero(table.split == i), rows)) for i, rows in enumerate((train, valid, test))]
-
-
-def cuts(keys: NDArray[np.uint64], parts: list[float]) -> list[int]:
-    """Where valid and where test end among rows sorted by `keys`, never between two rows of one key."""
-    ends: list[int] = []
-    for part in parts[1:]:
-        size = max(1, round(part / sum(parts) * len(keys))) if part > 0 else 0
-        end = min(len(keys), (ends[-1] if ends else 0) + size)
-        ends.append(int(np.searchsorted(keys, keys[end - 1], side="right")) if end else 0)
-    return ends
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """The hash of all that decides which ids a text gets."""
-    inner = tokenizer.backend_tokenizer.to_str()
-    return digest((inner + repr(sorted(map(str, tokenizer.special_tokens_map.items())))).encode())
-
-
-def code_digest() -> str:
-    """The hash of the code that makes tokens of records: a change to it makes them anew."""
-    here = Path(__file__).parent
-    names = ("reader", "record", "shapes", "encoding", "fitting", "source", "tokenise", "corpus")
-    templates = sorted((here.parent / "template").glob("*.py"))
-    return digest(
-        "".join(file_digest(path) for path in [*(here / f"{name}.py" for name in names), *templates]).encode()
-    )
+        return Sampler(split, recipe, packs_per_step=packs_per_step, stratified=self.stratified)

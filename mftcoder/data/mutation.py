@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import pairwise
 
+from mftcoder.data.functions import syntax
+
 Edit = tuple[int, int, str]  # replace the bytes [start, end) of the source by a text
 Span = Callable[[ast.AST], tuple[int, int]]
 Operator = Callable[[ast.Module, bytes, Span], Iterator[Edit]]
@@ -20,10 +22,9 @@ ARITHMETIC = {"+": "-", "-": "+", "*": "+", "/": "*", "//": "/", "%": "//", "<<"
 BOOLEANS = {"and": "or", "or": "and"}
 
 
-def mutate(source: str) -> str | None:
-    """`source` with one bug, the same for the same source; None where there is nothing to break."""
+def mutate(source: str, tree: ast.Module) -> str | None:
+    """`source`, whose tree is `tree`, with one bug: the same for the same source. None if there is nothing to break."""
     data = source.encode()
-    tree = ast.parse(source)
     starts = [0]
     for line in data.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -38,17 +39,10 @@ def mutate(source: str) -> str | None:
         edits = sites[(choice + turn) % len(sites)]
         start, end, text = edits[choice // len(sites) % len(edits)]
         mutant = (data[:start] + text.encode() + data[end:]).decode()
-        if differs(mutant, tree):
+        changed = syntax(mutant)
+        if changed and ast.dump(changed) != ast.dump(tree):
             return mutant
     return None
-
-
-def differs(mutant: str, original: ast.Module) -> bool:
-    """Whether `mutant` is Python and means something else."""
-    try:
-        return ast.dump(ast.parse(mutant)) != ast.dump(original)
-    except SyntaxError:
-        return False
 
 
 def between(data: bytes, start: int, end: int, words: dict[str, str]) -> Iterator[Edit]:

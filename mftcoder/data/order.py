@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-class Order:
-    """Position p >= 0 of task `task` to the index of a sample: each run of n positions holds every sample once.
+class Pass(NamedTuple):
+    """One pass over all samples: the row of each, and its tokens, in the order of the pass."""
 
-    A permutation sorts the raw output of Philox, a counter-based generator, keyed by seed, task and number of the run:
-    nothing has to be remembered, and no version of NumPy changes it.
+    rows: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+
+
+class Order:
+    """Position p >= 0 to a sample: each pass of n positions holds every sample once.
+
+    A permutation sorts the raw output of Philox, a counter-based generator, keyed by seed, task and number of the
+    pass: nothing has to be remembered, and no version of NumPy changes it. by_tokens: whether amounts are tokens, or
+    else samples.
     """
 
-    def __init__(self, lengths: NDArray[np.int32], *, seed: int, task: int) -> None:
+    def __init__(self, lengths: NDArray[np.int32], *, seed: int, task: int, by_tokens: bool) -> None:
         self.size = len(lengths)
+        self.amount = int(lengths.sum(dtype=np.int64)) if by_tokens else self.size
         self._lengths = lengths
-        self._run = lru_cache(maxsize=2)(self._make_run)
-        self._seed, self._task = seed, task
+        self._key = (seed, task)
+        self._by_tokens = by_tokens
+        self.passed = lru_cache(maxsize=2)(self._permuted)
 
-    def index(self, position: int) -> int:
+    def _permuted(self, number: int) -> Pass:
+        key = np.random.SeedSequence([*self._key, number]).generate_state(2, np.uint64)
+        rows = np.argsort(np.random.Philox(key=key).random_raw(self.size), kind="stable")
+        return Pass(rows, self._lengths[rows])
+
+    def row(self, position: int) -> int:
         """The sample at `position`."""
-        return self._run(position // self.size)[0][position % self.size]
+        number, at = divmod(position, self.size)
+        return int(self.passed(number).rows[at])
 
     def length(self, position: int) -> int:
         """Tokens of the sample at `position`."""
-        return self._run(position // self.size)[1][position % self.size]
+        number, at = divmod(position, self.size)
+        return int(self.passed(number).lengths[at])
 
-    def _make_run(self, number: int) -> tuple[list[int], list[int]]:
-        """Indices and lengths of one run."""
-        key = np.random.SeedSequence([self._seed, self._task, number]).generate_state(2, np.uint64)
-        permutation = np.argsort(np.random.Philox(key=key).random_raw(self.size), kind="stable")
-        return permutation.tolist(), self._lengths[permutation].tolist()
+    def position(self, amount: float) -> int:
+        """How many samples are due once `amount` is: those of which at least half is."""
+        if not self.size:
+            return 0
+        number, rest = divmod(amount, self.amount)
+        lengths = self.passed(int(number)).lengths
+        sizes = lengths.astype(np.float64) if self._by_tokens else np.ones(self.size)
+        return int(number) * self.size + int(np.searchsorted(np.cumsum(sizes) - sizes / 2, rest))

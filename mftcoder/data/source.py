@@ -4,46 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mftcoder.core.errors import UserError
+from mftcoder.data.cache import BLOCK
 from mftcoder.data.faults import Fault
+from mftcoder.data.files import files
 from mftcoder.data.reader import read
 from mftcoder.data.shapes import Format
 
 SPLITS = ("train", "valid", "test")
+UNDECIDED = -1
+
+Record = tuple[int, str, dict[str, Any]]  # split, origin, content
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Source:
-    """The files of one task.
+    """The records of one task.
 
-    path: a file, or a directory whose files are all read. format, columns: of their records, see record.parse.
-    A file whose name begins with train, valid or test belongs to that split; the others are to be split.
+    paths: files, directories, patterns or data sets of a hub, see data.files. format, columns: of the records, see
+    data.record. A file whose name begins with train, valid or test belongs to that split; the others are to be split.
     """
 
-    path: Path
+    paths: tuple[str, ...]
     format: Format | None
     columns: Mapping[str, str]
 
+    @cached_property
     def files(self) -> list[Path]:
-        """The files in the order of their names."""
-        if self.path.is_file():
-            return [self.path]
-        found = sorted(p for p in self.path.rglob("*.jsonl") if p.is_file())
-        if not found:
-            raise UserError(f"{self.path}: no .jsonl file in it; expected a file of records, or a directory of them")
-        return found
+        """All files, in the order of the paths, and of their names within each."""
+        return [file for path in self.paths for file in files(path)]
 
-    def split_of(self, file: Path) -> int:
-        """The split that the name of `file` says: 0 train, 1 valid, 2 test, or -1."""
-        return next((i for i, split in enumerate(SPLITS) if file.name.startswith(split)), -1)
+    def records(self, limit: int | None, faults: list[Fault]) -> Iterator[Record]:
+        """All records; or `limit` for each split, and where no split is said so many in all as give every split some.
 
-    def records(self, limit: int | None, faults: list[Fault]) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        """Split, origin and content of each record; at most `limit` a split (times three where it is not said)."""
-        for split in (-1, 0, 1, 2):
-            files = [file for file in self.files() if self.split_of(file) == split]
-            rows = ((split, *pair) for file in files for pair in read(file, faults))
-            yield from islice(rows, limit if limit is None or split >= 0 else limit * len(SPLITS))
+        What is no record goes to `faults`.
+        """
+        for split in (UNDECIDED, *range(len(SPLITS))):
+            chosen = [file for file in self.files if split_of(file) == split]
+            rows = ((split, origin, record) for file in chosen for origin, record in read(file, faults))
+            yield from islice(rows, limit and limit * (len(SPLITS) if split == UNDECIDED else 1))
+
+    def lines(self) -> int | None:
+        """How many lines there are, where each is a record."""
+        if not all(file.suffix == ".jsonl" for file in self.files):
+            return None
+        return sum(block.count(b"\n") for file in self.files for block in blocks(file))
+
+
+def split_of(file: Path) -> int:
+    """The split that the name of `file` says, as an index into SPLITS, or UNDECIDED."""
+    return next((i for i, split in enumerate(SPLITS) if file.name.startswith(split)), UNDECIDED)
+
+
+def blocks(file: Path) -> Iterator[bytes]:
+    """The bytes of a file, a few at a time."""
+    with file.open("rb") as opened:
+        while block := opened.read(BLOCK):
+            yield block

@@ -3,134 +3,184 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import asdict, dataclass
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedTokenizerBase
+from xxhash import xxh3_64_intdigest
 
 from mftcoder.core.dialogue import Dialogue, Example, Pretokenised
-from mftcoder.data.corpus import TABLE
+from mftcoder.data.corpus import SCHEMA
 from mftcoder.data.encoding import Encoded, encode
 from mftcoder.data.faults import EXCERPT, Fault
 from mftcoder.data.fitting import TooLong, fit
 from mftcoder.data.record import parse
-from mftcoder.data.source import Source
+from mftcoder.data.source import Record, Source
 from mftcoder.template.base import Template
 
 BATCH = 1024
-Row = tuple[int, str, dict[str, Any]]  # split, origin, record
+LARGE = 1 << 26  # bytes of records from which on processes are worth their start
+QUARANTINE = "quarantine.jsonl"
+TABLE = "table.arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """An example, or a part of it, with the split and the hash of the whole."""
+
+    tokens: Encoded
+    split: int
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a batch of records: the rows, how many records had which fate, which could not be used."""
+
+    rows: pa.RecordBatch
+    fates: Counter[str]
+    faults: list[Fault]
 
 
 @dataclass(frozen=True)
 class Tokeniser:
-    """Makes rows of tokens from records; the same in every process."""
+    """Makes rows of tokens from records; the same in every process.
+
+    too_long: None keeps examples whole, whatever their length.
+    """
 
     template: Template
     tokenizer: PreTrainedTokenizerBase
     source: Source
     seq_length: int
-    too_long: TooLong
-    concat: bool
+    too_long: TooLong | None
 
-    def __call__(self, rows: list[Row]) -> tuple[pa.RecordBatch, Counter[str], list[Fault]]:
-        """The rows of one batch, how many records had which fate, and those that could not be used."""
+    def __call__(self, records: list[Record]) -> Made:
+        """The rows of one batch, in order."""
         faults: list[Fault] = []
+        fates: Counter[str] = Counter(read=len(records))
         examples: list[Example] = []
         splits: dict[str, int] = {}
-        for split, origin, record in rows:
+        for split, origin, record in records:
             try:
                 examples.append(parse(record, origin, format=self.source.format, columns=self.source.columns))
                 splits[origin] = split
             except ValueError as error:
-                faults.append(Fault(origin, str(error).removeprefix(f"{origin}: "), json.dumps(record)[:EXCERPT]))
-        pieces: list[Encoded] = []
-        origins: list[tuple[int, int]] = []
-        fates: Counter[str] = Counter(read=len(rows))
+                faults.append(Fault(origin, str(error).removeprefix(f"{origin}: "), str(record)[:EXCERPT]))
+        pieces: list[Piece] = []
         for encoded in encode(examples, self.template, self.tokenizer, faults):
             parts, fate = self.fit(encoded)
+            pieces += [Piece(part, splits[encoded.source.origin], content_key(encoded.source)) for part in parts]
             fates[fate] += 1
-            pieces += parts
-            origins += [(splits[encoded.source.origin], content_key(encoded.source))] * len(parts)
-        fates["malformed"] = len(faults)
-        return record_batch(pieces, origins), fates, faults
+        return Made(rows(pieces), fates, faults)
 
     def fit(self, encoded: Encoded) -> tuple[list[Encoded], str]:
-        """The pieces to keep of a dialogue, and its fate; for concat it is cut only once it stands with the others."""
+        """The pieces to keep of an example, and its fate."""
         if not encoded.supervised.any():
             return [], "empty"
-        if self.concat:
+        if self.too_long is None:
             return [encoded], "whole"
         return fit(encoded, self.template, self.tokenizer, seq_length=self.seq_length, too_long=self.too_long)
 
 
-def content_key(source: Dialogue | Pretokenised) -> int:
-    """64 bits of the hash of what a record says, wherever it stands."""
-    if isinstance(source, Pretokenised):
-        words = source.ids.tobytes()
-    else:
-        words = json.dumps([(turn.role, turn.content) for turn in source.turns]).encode()
-    return int.from_bytes(blake2b(words, digest_size=8).digest(), "little")
-
-
-def record_batch(pieces: list[Encoded], origins: list[tuple[int, int]]) -> pa.RecordBatch:
-    """The Arrow rows of `pieces`, with the split and key of the dialogue that each came from."""
-    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces], dtype=np.int64)]).astype(np.int32)
-    ids = np.concatenate([np.zeros(0, np.int32), *(piece.ids for piece in pieces)])
-    supervised = np.concatenate([np.zeros(0, np.bool_), *(piece.supervised for piece in pieces)])
+def rows(pieces: list[Piece]) -> pa.RecordBatch:
+    """The Arrow rows of `pieces`."""
+    offsets = np.cumsum([0, *(len(piece.tokens) for piece in pieces)], dtype=np.int32)
+    ids = np.concatenate([np.zeros(0, np.int32), *(piece.tokens.ids for piece in pieces)])
+    supervised = np.concatenate([np.zeros(0, np.bool_), *(piece.tokens.supervised for piece in pieces)])
     columns = [
         pa.ListArray.from_arrays(offsets, ids),
         pa.ListArray.from_arrays(offsets, supervised),
-        pa.array([int(piece.supervised.sum()) for piece in pieces], pa.int32()),
-        pa.array([split for split, _ in origins], pa.int8()),
-        pa.array([key for _, key in origins], pa.uint64()),
+        pa.array([int(piece.tokens.supervised.sum()) for piece in pieces], pa.int32()),
+        pa.array([piece.split for piece in pieces], pa.int8()),
+        pa.array([piece.key for piece in pieces], pa.uint64()),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=TABLE)
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def content_key(example: Dialogue | Pretokenised) -> int:
+    """64 bits of the hash of what an example says, wherever it stands."""
+    if isinstance(example, Pretokenised):
+        return xxh3_64_intdigest(example.ids.tobytes())
+    return xxh3_64_intdigest(repr([(turn.role, turn.content) for turn in example.turns]).encode())
 
 
 def tokenise(
-    tokeniser: Tokeniser, path: Path, *, name: str, limit: int | None, num_workers: int, show: bool
+    tokeniser: Tokeniser, directory: Path, *, name: str, limit: int | None, num_workers: int | None
 ) -> tuple[Counter[str], list[Fault]]:
-    """Write the table of one task to `path`; returns how many records had which fate, and the faults."""
-    faults: list[Fault] = []
+    """Write the table of one task, and what could not be used, into `directory`; returns the fates and the faults.
+
+    num_workers: processes; 0, this one alone; None, as many as there are cores if the records are large.
+    """
+    source = tokeniser.source
+    unreadable: list[Fault] = []
+    unusable: list[Fault] = []
     fates: Counter[str] = Counter()
-    rows = tokeniser.source.records(limit, faults)
-    batches = iter(lambda: list(islice(rows, BATCH)), [])
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        pa.OSFile(str(path), "wb") as file,
-        pa.ipc.new_file(file, TABLE) as writer,
-        Progress(*columns, disable=not show) as bar,
-    ):
-        task = bar.add_task(f"tokenising {name}", total=None)
-        for batch, counts, unusable in mapped(tokeniser, batches, num_workers):
-            writer.write_batch(batch)
-            fates += counts
-            faults += unusable
-            bar.advance(task, counts["read"])
-    fates["malformed"] = len(faults)
+    records = source.records(limit, unreadable)
+    batches = iter(lambda: list(islice(records, BATCH)), [])
+    with pa.OSFile(str(directory / TABLE), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer, progress() as bar:
+        total = source.lines() if limit is None and not bar.disable else None
+        shown = bar.add_task(f"tokenising {name}", total=total)
+        for batch in mapped(tokeniser, batches, processes(source, limit, num_workers)):
+            writer.write_batch(batch.rows)
+            fates += batch.fates
+            unusable += batch.faults
+            bar.advance(shown, batch.fates["read"])
+    faults = [*unreadable, *unusable]
+    lines = (json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in faults)
+    (directory / QUARANTINE).write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
+    fates += Counter(read=len(unreadable), malformed=len(faults))
     return fates, faults
 
 
-def mapped(function: Tokeniser, items: Iterable[list[Row]], num_workers: int) -> Iterator[Any]:
-    """function(item) for each item, in order; in `num_workers` processes, with few items in memory at any time."""
-    if num_workers <= 1:
-        yield from map(function, items)
+def processes(source: Source, limit: int | None, num_workers: int | None) -> int:
+    """How many processes tokenise: `num_workers`, or one a core if that is None and there are many records."""
+    if num_workers is not None:
+        return num_workers
+    large = limit is None and sum(file.stat().st_size for file in source.files) >= LARGE
+    return os.cpu_count() or 1 if large else 0
+
+
+def progress() -> Progress:
+    """A bar that counts records, on the first rank only."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, disable=os.environ.get("RANK", "0") != "0")
+
+
+def mapped(tokeniser: Tokeniser, batches: Iterable[list[Record]], num_workers: int) -> Iterator[Made]:
+    """tokeniser(batch) for each batch, in order; with few batches in memory at any time."""
+    if num_workers == 0:
+        yield from map(tokeniser, batches)
         return
-    pending: deque[Future[Any]] = deque()
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
+    context = get_context("spawn")  # a fork would copy the threads' locks, but not the threads
+    pending: deque[Future[Made]] = deque()
+    with ProcessPoolExecutor(num_workers, context, initializer=adopt, initargs=(tokeniser,)) as pool:
+        for batch in batches:
+            pending.append(pool.submit(work, batch))
             if len(pending) > 2 * num_workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+own: list[Tokeniser] = []  # of a worker process
+
+
+def adopt(tokeniser: Tokeniser) -> None:
+    """What a worker process does first; it has one core, so that the Rust tokenizer shall use one thread."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    own.append(tokeniser)
+
+
+def work(batch: list[Record]) -> Made:
+    """What it does with each batch."""
+    return own[0](batch)
