@@ -62,5 +62,8 @@ class WandB(Tracker):
         self._run.log(values, step=int(metrics["step"]))
 
     def finish(self) -> None:
-        """Wait until all is sent or stored."""
+        """Wait until all is sent or stored: W&B's own process writes on for a moment after a run is finished."""
+        import wandb
+
         self._run.finish()
+        wandb.teardown()
