@@ -1,0 +1,236 @@
+"""Whole runs of the tiny model: they learn, repeat, stop, go on to the bit, and leave what other tools can load."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from mftcoder import config
+from mftcoder.core.errors import Preempted
+from mftcoder.tracker.base import Tracker
+
+SIZES = {"add": 40, "double": 16, "say": 6}
+OPTIONS = (
+    "model=tiny",
+    "data=folders",
+    "tracker=[jsonl]",
+    "optimizer.lr=0.01",
+    "scheduler=constant",
+    "data.seq_length=64",
+    "data.data_split=[80,20,0]",
+    "training.max_train_steps=6",
+    "training.per_device_train_batch_size=2",
+    "training.gradient_accumulation_steps=2",
+    "training.log_interval=1",
+    "training.evaluation_steps=2",
+    "training.sample_tokens=4",
+    "checkpoint.checkpointing_steps=2",
+    "checkpoint.saving_limit=null",
+)
+
+
+def record(task: str, n: int) -> dict[str, Any]:
+    question, answer = {
+        "add": (f"{n} + 1", str(n + 1)),
+        "double": (f"twice {n}", str(2 * n)),
+        "say": (f"say it {n} times", "it " * (n % 4 + 1)),
+    }[task]
+    rounds = [{"role": "human", "content": question}, {"role": "bot", "content": answer}]
+    return {"id": n, "chat_rounds": rounds}
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tasks")
+    for task, size in SIZES.items():
+        (root / task).mkdir()
+        lines = [json.dumps(record(task, n)) for n in range(size)]
+        (root / task / "data.jsonl").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(folders: Path, tmp_path_factory: pytest.TempPathFactory):
+    cache = tmp_path_factory.mktemp("cache")
+
+    def go(run_dir: Path, *overrides: str, also: Tracker | None = None) -> float | None:
+        paths = f"data.paths=[{','.join(str(folders / task) for task in SIZES)}]"
+        tree = config.load(*OPTIONS, paths, f"cache_dir={cache}", *overrides)
+        train, parts = config.verb(tree)
+        if also is not None:
+            parts["tracker"]["also"] = also
+        run_dir.mkdir(parents=True, exist_ok=True)
+        return train(**parts, run_dir=run_dir, config=tree)
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def whole(run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    return run_dir, run(run_dir)
+
+
+class StopAt(Tracker):
+    """Sends the process a signal once it has logged a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def start(self, **about: Any) -> None:
+        pass
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        if metrics["step"] == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def finish(self) -> None:
+        pass
+
+
+def metrics(run_dir: Path) -> list[dict[str, float]]:
+    """What was logged, without what depends on the machine's mood."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    moody = ("seconds/", "tokens_per_second", "supervised_tokens_per_second", "memory_bytes")
+    return [{k: v for k, v in line.items() if not k.startswith(moody)} for line in lines]
+
+
+def step_files(run_dir: Path, step: int) -> dict[str, bytes]:
+    """The content of a checkpoint, but for what names its run, time or versions."""
+    directory = run_dir / "checkpoints" / f"step_{step:06d}"
+    skipped = ("manifest.json", "run.json", "README.md")
+    return {p.name: p.read_bytes() for p in directory.iterdir() if p.name not in skipped}
+
+
+def test_every_task_learns_and_the_run_says_so(whole):
+    run_dir, metric = whole
+    first, *_, last = metrics(run_dir)
+    assert (first["step"], last["step"]) == (0, 6)
+    for task in SIZES:
+        assert last[f"valid/loss/{task}"] < first[f"valid/loss/{task}"]
+    best = {t: min(m[f"valid/loss/{t}"] for m in metrics(run_dir) if f"valid/loss/{t}" in m) for t in SIZES}
+    assert metric == pytest.approx(sum(best.values()) / len(best), abs=1e-12)
+    assert last["valid/loss"] == pytest.approx(sum(last[f"valid/loss/{t}"] for t in SIZES) / len(SIZES), abs=1e-12)
+
+
+def test_metrics_have_the_names_of_the_design(whole):
+    run_dir, _ = whole
+    line = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    names = {"step", "epoch", "tokens", "train/loss", "valid/loss", "learning_rate", "grad_norm", "tokens_per_second"}
+    names |= {"supervised_tokens_per_second", "padding_fraction", "memory_bytes"}
+    names |= {f"train/{what}/{t}" for what in ("loss", "weight", "effective_weight", "tokens") for t in SIZES}
+    names |= {f"valid/loss/{t}" for t in SIZES} | {f"seconds/{p}" for p in ("data", "forward_backward", "optimizer")}
+    assert line.keys() == names
+    assert line["padding_fraction"] == 0
+
+
+def test_answers_before_and_after_are_kept(whole):
+    run_dir, _ = whole
+    answers = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
+    assert [(a["step"], a["task"]) for a in answers] == [(step, task) for step in (0, 6) for task in SIZES]
+    assert answers[0]["prompt"].endswith("<s>bot\n")
+    assert answers[0]["prompt"] == answers[3]["prompt"]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(whole, run, tmp_path):
+    run(tmp_path / "again")
+    assert metrics(tmp_path / "again") == metrics(whole[0])
+    run(tmp_path / "other", "seed=5")
+    assert metrics(tmp_path / "other") != metrics(whole[0])
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_stopped_and_resumed_equals_the_uninterrupted_run_to_the_bit(whole, run, tmp_path, stop):
+    with pytest.raises(Preempted) as stopped:
+        run(tmp_path / "part", also=StopAt(stop))
+    assert stopped.value.message == f"stopped after step {stop} of 6, with a checkpoint"
+    run(tmp_path / "rest", f"resume={tmp_path / 'part'}")
+    assert step_files(tmp_path / "rest", 6) == step_files(whole[0], 6)
+    assert metrics(tmp_path / "part") + metrics(tmp_path / "rest") == metrics(whole[0])
+
+
+def test_resuming_in_the_same_directory_forgets_what_came_after_the_checkpoint(whole, run, tmp_path):
+    """As after a crash: the log is ahead of the newest checkpoint."""
+    with pytest.raises(Preempted):
+        run(tmp_path / "a", also=StopAt(5))
+    for name in ("step_000005", "latest"):
+        path = tmp_path / "a" / "checkpoints" / name
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    run(tmp_path / "a", "resume=auto")
+    assert metrics(tmp_path / "a") == metrics(whole[0])
+
+
+@pytest.mark.parametrize("balancer", ["coba", "famo", "gradnorm", "uncertainty"])
+def test_the_balancer_resumes_too(run, tmp_path, balancer):
+    options = [f"balancer={balancer}"]
+    if balancer == "coba":
+        options += ["balancer.coba_warmup_steps=2", "balancer.coba_history_length=3"]
+    run(tmp_path / "whole", *options)
+    with pytest.raises(Preempted):
+        run(tmp_path / "part", *options, also=StopAt(3))
+    run(tmp_path / "rest", *options, f"resume={tmp_path / 'part'}")
+    assert step_files(tmp_path / "rest", 6) == step_files(tmp_path / "whole", 6)
+
+
+def test_plain_peft_loads_the_adapter_with_the_same_logits(whole):
+    run_dir, _ = whole
+    step = run_dir / "checkpoints" / "step_000006"
+    base = json.loads((step / "adapter_config.json").read_text())["base_model_name_or_path"]
+    ids = torch.arange(20)[None]
+    before = AutoModelForCausalLM.from_pretrained(base)(ids).logits
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(step)).eval()
+    parts = config.build(json.loads((step / "run.json").read_text())["model"])
+    ours = parts.load(None, torch.device("cpu"), frozen=True)
+    ours = PeftModel.from_pretrained(ours, str(step)).eval()
+    assert torch.equal(loaded(ids).logits, ours(ids).logits)
+    assert (loaded(ids).logits - before).abs().max() > 1e-2
+
+
+def test_qlora_trains_and_evaluates_on_this_device(run, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    run(tmp_path / "q", "peft=qlora")
+    first, *_, last = metrics(tmp_path / "q")
+    assert last["valid/loss"] < first["valid/loss"] - 0.1
+
+
+@pytest.mark.parametrize("mode", ["padding", "pack"])
+def test_all_parameters_train_packed_and_padded_alike(run, tmp_path, mode):
+    run(tmp_path / mode, "peft=none", f"data.padding_mode={mode}", "optimizer.lr=1e-3")
+    first, *_, last = metrics(tmp_path / mode)
+    assert last["valid/loss"] < first["valid/loss"] - 0.1
+
+
+def test_early_stopping_ends_the_run_with_a_checkpoint(run, tmp_path):
+    run(tmp_path / "s", "optimizer.lr=10", "training.early_stopping_stall_num=1", "training.max_grad_norm=null")
+    last = metrics(tmp_path / "s")[-1]
+    assert last["step"] < 6
+    assert (tmp_path / "s" / "checkpoints" / "latest").read_text().strip() == f"step_{int(last['step']):06d}"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_written_down(run, tmp_path, monkeypatch):
+    from mftcoder.engine.single import Single
+
+    real = Single.clip
+    monkeypatch.setattr(Single, "clip", lambda self, norm: real(self, norm) * float("nan"))
+    with pytest.raises(FloatingPointError, match="step 1: loss or gradient is not finite"):
+        run(tmp_path / "n")
+    anomaly = json.loads((tmp_path / "n" / "anomalies.jsonl").read_text())
+    assert anomaly["step"] == 1
+    assert anomaly["samples"]
+    run(tmp_path / "skip", "training.non_finite=skip")
+    assert metrics(tmp_path / "skip")[-1]["step"] == 6
+
+
+def test_diagnostics_measure_each_tasks_gradient(run, tmp_path):
+    run(tmp_path / "d", "training.diagnostics_steps=2", "training.max_train_steps=2")
+    last = metrics(tmp_path / "d")[-1]
+    assert all(last[f"train/gradient_norm/{task}"] > 0 for task in SIZES)
+    assert -1 <= last["train/gradient_cosine/add/double"] <= 1
