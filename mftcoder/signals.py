@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+LAUNCHED = "MFTCODER_LAUNCHED"  # Set for workers of our own launcher, which asks with SIGUSR1.
 Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
@@ -17,7 +18,9 @@ class StopRequest:
     """Within its context, Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 only ask the run to stop at the next step boundary.
 
     A second Ctrl-C ends the process at once. Children that inherit the handlers (data workers) ignore the signals:
-    the parent decides. Outside of the main thread, where Python allows no handlers, nothing ever requests a stop.
+    the parent decides. In a worker of our own launcher SIGTERM keeps its meaning: another rank is dead, so that
+    waiting for it would be in vain. Outside of the main thread, where Python allows no handlers, nothing ever requests
+    a stop.
     """
 
     def __init__(self) -> None:
@@ -32,7 +35,8 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            numbers = set(SIGNALS) - ({signal.SIGTERM} if LAUNCHED in os.environ else set())
+            self._previous = {number: signal.signal(number, self._handle) for number in numbers}
         return self
 
     def __exit__(

@@ -21,6 +21,17 @@ class ConfigError(UserError):
         return type(self), (self.faults,)  # Sweeps send errors between processes.
 
 
+class Refused(SystemExit):
+    """A ConfigError on its way through Hydra, which would add words of its own to any other exception."""
+
+    def __init__(self, error: ConfigError) -> None:
+        super().__init__(2)
+        self.error = error
+
+    def __str__(self) -> str:
+        return str(self.error)
+
+
 class WorkerError(RuntimeError):
     """A run failed in its worker processes; the message says why, they have shown where."""
 
@@ -28,6 +39,8 @@ class WorkerError(RuntimeError):
 class Preempted(SystemExit):
     """The run was asked to stop and left a checkpoint behind: exit code 85, so that a scheduler may requeue it."""
 
+    CODE = 85
+
     def __init__(self, message: str) -> None:
-        super().__init__(85)
+        super().__init__(self.CODE)
         self.message = message

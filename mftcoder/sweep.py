@@ -1,0 +1,45 @@
+"""The table of all jobs at the end of a sweep."""
+
+from __future__ import annotations
+
+import atexit
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from typing_extensions import override
+
+from mftcoder import status
+
+
+class Summary(Callback):
+    """Prints the table when the process ends, however the sweep went: Hydra has no word for a sweep that failed."""
+
+    @override
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        atexit.register(show, Path(config.hydra.sweep.dir))
+
+
+def show(sweep_dir: Path) -> None:
+    """Print the jobs in a sweep's directory, the one with the lowest metric marked."""
+    from rich.console import Console
+    from rich.table import Table
+
+    jobs = sorted(sweep_dir.glob(f"*/{status.FILE}"), key=lambda file: int(file.parent.name.partition("-")[0]))
+    found = [(file.parent, word) for file in jobs if (word := status.read(file.parent)) is not None]
+    metrics = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
+    table = Table("job", "overrides", "state", "metric", title=str(sweep_dir))
+    for job, word in found:
+        best = bool(metrics) and word.metric == min(metrics)
+        metric = "" if word.metric is None else f"{word.metric:.6g}{' *' if best else ''}"
+        state = word.state if word.reason is None else f"{word.state}: {word.reason}"
+        table.add_row(job.name, " ".join(_overrides(job)), state, metric, style="bold" if best else None)
+    if found:
+        Console().print(table)
+
+
+def _overrides(job: Path) -> list[str]:
+    file = job / ".hydra" / "overrides.yaml"
+    return list(yaml.safe_load(file.read_text(encoding="utf-8"))) if file.exists() else []

@@ -1,0 +1,88 @@
+"""Runs a verb in this process: called by the launcher, or as `python -m mftcoder.worker RUN_DIR` started by it."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mftcoder import config, rundir, secrets, status
+from mftcoder.core.errors import Preempted, UserError
+from mftcoder.schema import settings
+
+PR_SET_PDEATHSIG = 1
+
+
+def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
+    """Build the parts of a checked config, call its verb, and note in status.json what became of it.
+
+    Returns what the verb returns, and raises what it raises.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    log_plainly(logging.INFO if rank == 0 else logging.WARNING)
+    try:
+        verb, parts = config.verb(tree)
+        given = {"run_dir": run_dir, "config": secrets.masked(tree)}
+        metric = verb(**parts, **{name: given[name] for name in config.RUNTIME if name in settings(verb)})
+    except Preempted as stop:
+        if rank == 0:
+            status.update(run_dir, state="preempted", reason=stop.message)
+        raise
+    except BaseException as error:
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        status.fail(run_dir, reason=f"{kind}{error}", rank=rank)
+        raise
+    if rank == 0:
+        status.update(run_dir, state="completed", metric=metric)
+    return metric
+
+
+def log_plainly(level: int = logging.INFO) -> None:
+    """Messages of ours from `level` on, of libraries from warnings on, as plain lines on stderr."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
+    logging.getLogger("mftcoder").setLevel(level)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of optional kernels on every import.
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, together with the others of its group if all went well.
+
+    At once, without the interpreter's own shutdown, which aborts now and then when communication threads are alive.
+    """
+    dist = sys.modules.get("torch.distributed")
+    if dist is not None and dist.is_available() and dist.is_initialized() and code in (0, Preempted.CODE):
+        dist.barrier()
+        dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main() -> NoReturn:
+    """Run what config.yaml in the given directory says; the launcher reads in status.json how it ended."""
+    if sys.platform == "linux":  # If the launcher is killed, the worker is asked to stop.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
+    run_dir = Path(sys.argv[1])
+    hidden = json.loads(os.environ.get(secrets.ENVIRONMENT, "[]"))
+    try:
+        work(secrets.restored(rundir.read_config(run_dir), hidden), run_dir)
+    except Preempted:
+        pass  # Exit with 0: after another code the agent would at once end ranks that are still leaving.
+    except UserError as error:
+        print(error, file=sys.stderr)
+        leave(1)
+    except BaseException:
+        traceback.print_exc()
+        leave(1)
+    leave(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,381 @@
+"""The command line as it is typed: where runs happen, what they leave behind, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mftcoder.config import conf_dir
+
+ROOT = Path(__file__).parent.parent
+LAUNCH = str(ROOT / "launch.py")
+TOY = """\
+# Do a little of everything.
+_target_: toy_verbs.toy
+trusted_targets: [toy_verbs]
+defaults: [engine: none, hydra: default, _self_]
+name: toy
+value: 1.5
+action: return
+rank: 0
+service: {}
+"""
+NONE = "# @package _global_\nengine: null\n"
+MANY = "_target_: toy_verbs.Processes\nnum_processes: 2\nnum_nodes: 1\nrendezvous: null\n"
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A conf directory with the verb `toy`; the working directory is a new one."""
+    conf = tmp_path / "conf"
+    (conf / "engine").mkdir(parents=True)
+    (conf / "toy.yaml").write_text(TOY)
+    (conf / "engine" / "none.yaml").write_text(NONE)
+    (conf / "engine" / "many.yaml").write_text(MANY)
+    shutil.copytree(conf_dir() / "hydra", conf / "hydra")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.chdir(tmp_path)
+    return conf
+
+
+def start(*words: str, before: tuple[str, ...] = (sys.executable,), **env: str) -> subprocess.Popen[str]:
+    command = [*before, LAUNCH, f"--config-path={Path.cwd() / 'conf'}", "toy", *words]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **env})
+
+
+def finish(process: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def run(*words: str, before: tuple[str, ...] = (sys.executable,), **env: str) -> tuple[int, str, str]:
+    return finish(start(*words, before=before, **env))
+
+
+def runs(pattern: str = "*") -> list[Path]:
+    return sorted(Path("runs/toy").glob(pattern))
+
+
+def status(run_dir: Path) -> dict[str, object]:
+    return dict(json.loads((run_dir / "status.json").read_text()))
+
+
+def facts(run_dir: Path, rank: int = 0) -> dict[str, object]:
+    return dict(json.loads((run_dir / f"facts{rank}.json").read_text()))
+
+
+def wait_for(*files: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < end, files
+        time.sleep(0.05)
+
+
+def wait_for_run(ready: tuple[str, ...] = ("ready0",)) -> Path:
+    end = time.monotonic() + 60
+    while not (found := [r for r in runs() if all((r / name).exists() for name in ready)]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found[0]
+
+
+# --- one process
+
+
+def test_a_run_leaves_what_ran_and_how_it_ended(conf: Path) -> None:
+    code, out, err = run("value=2.5", "+service.host=x")
+    assert (code, out, err) == (0, "toy toy on rank 0\n", "")
+    (run_dir,) = runs()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{8}", run_dir.name)
+    assert status(run_dir) == {"state": "completed", "step": None, "metric": 2.5, "reason": None, "rank": None}
+    ran = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert (ran["value"], ran["service"], ran["_target_"]) == (2.5, {"host": "x"}, "toy_verbs.toy")
+    environment = json.loads((run_dir / "environment.json").read_text())
+    assert environment["argv"][-3:] == ["toy", "value=2.5", "+service.host=x"]
+    assert environment["versions"]["torch"]
+    assert yaml.safe_load((run_dir / ".hydra" / "overrides.yaml").read_text()) == ["value=2.5", "+service.host=x"]
+
+
+def test_runs_of_the_same_second_do_not_share_a_directory(conf: Path) -> None:
+    for process in [start(), start(), start()]:
+        assert finish(process)[0] == 0
+    assert len(runs()) == 3
+    assert len({facts(run_dir)["pid"] for run_dir in runs()}) == 3
+
+
+def test_no_secret_is_written_anywhere_but_the_verb_has_it(conf: Path) -> None:
+    assert run("+service.api_key=s3cr3t-value")[0] == 0
+    assert run("-m", "+service.api_key=s3cr3t-value", "value=1")[0] == 0
+    for run_dir in [*runs("2*"), *runs("sweep-*/0-*")]:
+        assert facts(run_dir)["key"] == "s3cr3t-value"
+        assert facts(run_dir)["config_key"] == "***"
+        (run_dir / "facts0.json").unlink()
+    leaks = [f for f in Path("runs").rglob("*") if f.is_file() and "s3cr3t" in f.read_text()]
+    assert leaks == []
+
+
+def test_faults_are_one_message_and_leave_no_directory(conf: Path) -> None:
+    code, out, err = run("valeu=2", "+foo=1", "rank=one")
+    assert (code, out) == (2, "")
+    assert err == (
+        "3 faults in the configuration:\n"
+        "  valeu: not a parameter of toy; did you mean 'value'?\n"
+        "  foo: not a parameter of toy; its parameters: name, value, action, rank, service, engine\n"
+        "  rank: 'one' is not int\n"
+    )
+    assert runs() == []
+    assert run("+foo=1")[0] == 2
+    assert runs() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["engine=mony"], "engine: 'mony' is not a choice; did you mean 'many'? choices: many, none"),
+        (["toi"], "toi: neither KEY=VALUE nor a verb; did you mean 'toy'? verbs: toy"),
+        (["--experimental-rerun=x.pickle"], "--experimental-rerun: 'x.pickle' would be unpickled, which runs code"),
+        (["--exp", "x.pickle"], "--experimental-rerun: 'x.pickle' would be unpickled, which runs code"),
+        (["engine=many", "engine.num_nodes=2"], "engine.rendezvous: None is not <host of one of the nodes>:<port>"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_words(conf: Path, words: list[str], fault: str) -> None:
+    assert run(*words) == (2, "", f"1 fault in the configuration:\n  {fault}\n")
+
+
+def test_a_malformed_override_is_refused_without_a_traceback(conf: Path) -> None:
+    code, _, err = run("value=[1")
+    assert code == 2
+    assert "value=[1" in err
+    assert "Traceback" not in err
+
+
+def test_a_failure_is_shown_with_its_traceback_and_noted(conf: Path) -> None:
+    code, _, err = run("action=raise")
+    assert code == 1
+    assert "RuntimeError: boom on rank 0" in err
+    assert "toy_verbs.py" in err
+    assert status(runs()[0]) | {"step": 0} == {
+        "state": "failed", "step": 0, "metric": None, "reason": "RuntimeError: boom on rank 0", "rank": 0
+    }  # fmt: skip
+
+
+def test_a_users_error_is_a_message_alone(conf: Path) -> None:
+    code, _, err = run("action=refuse")
+    assert code == 1
+    assert err.splitlines()[-1] == "data: no such file; give another"
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_run_that_is_asked_to_stop_says_so(conf: Path, number: signal.Signals) -> None:
+    process = start("action=wait")
+    run_dir = wait_for_run()
+    process.send_signal(number)
+    code, _, err = finish(process)
+    assert (code, err) == (85, "stopped after step 7\n")
+    assert status(run_dir)["state"] == "preempted"
+    assert status(run_dir)["step"] == 7
+
+
+def test_a_name_may_not_lead_out_of_the_runs(conf: Path) -> None:
+    code, _, err = run("name=../../elsewhere")
+    assert code == 2
+    assert "may not lead upwards" in err
+    assert not Path("runs").exists()
+
+
+# --- Hydra's own
+
+
+def test_hydra_answers_without_torch(conf: Path) -> None:
+    code = "import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    code += "except SystemExit: pass\nprint('torch' in sys.modules)"
+    for words, shown in [
+        (["--cfg", "job"], "value: 1.5"),
+        (["--help"], "toy        Do a little"),
+        (["--info"], "Config"),
+    ]:
+        command = [sys.executable, "-c", code, LAUNCH, f"--config-path={conf}", "toy", *words]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert shown in out
+        assert out.splitlines()[-1] == "False"
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("toy engine=", "engine=many engine=none"), ("toy val", "value=")])
+def test_tab_completes_choices_and_keys(conf: Path, typed: str, offered: str) -> None:
+    line = f"python {LAUNCH} {typed}"
+    out = subprocess.run(
+        [sys.executable, LAUNCH, f"--config-path={conf}", "-sc", "query=bash"],
+        env={**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert out.strip() == offered
+
+
+# --- sweeps
+
+
+def test_a_sweep_runs_every_job_in_a_process_of_its_own_and_shows_a_table(conf: Path) -> None:
+    code, out, err = run("-m", "value=3,1,2", "action=return")
+    assert code == 0, err
+    (sweep,) = runs("sweep-*")
+    jobs = sorted(p for p in sweep.iterdir() if p.is_dir())
+    assert [re.sub("[0-9a-f]{8}$", "", job.name) for job in jobs] == ["0-", "1-", "2-"]
+    assert [status(job)["metric"] for job in jobs] == [3.0, 1.0, 2.0]
+    assert len({facts(job)["pid"] for job in jobs}) == 3
+    assert [(facts(job)["seen"], facts(job)["hydra"]) for job in jobs] == [([0], False)] * 3
+    assert out.count("toy toy on rank 0\n") == 3
+    table = out[out.index("job ") :]
+    assert [line for line in table.splitlines() if "1 *" in line and jobs[1].name in line]
+    assert table.count("*") == 1
+
+
+def test_a_failed_job_does_not_stop_the_others_and_a_second_start_runs_it_alone(conf: Path) -> None:
+    words = ("-m", "action=return,refuse,return", "hydra.sweep.dir=mine")
+    code, out, err = run(*words)
+    assert code == 1
+    assert "data: no such file; give another" in err
+    assert "Traceback" not in err
+    jobs = sorted(p for p in Path("mine").iterdir() if p.is_dir())
+    assert [status(job)["state"] for job in jobs] == ["completed", "failed", "completed"]
+    assert "failed: data: no" in out
+    pids = [facts(job)["pid"] for job in jobs]
+    code, out, err = run(*words)
+    again = [facts(job)["pid"] for job in jobs]
+    assert [a == b for a, b in zip(pids, again, strict=True)] == [True, False, True]
+    assert err.count("was completed before") == 2
+
+
+def test_a_faulty_job_of_a_sweep_is_in_the_table(conf: Path) -> None:
+    code, out, err = run("-m", "value=1,soon")
+    assert code == 2
+    assert "value: 'soon' is not float" in err
+    assert "completed" in out
+    assert "failed: 1 fault" in out
+
+
+# --- several processes
+
+
+def test_processes_meet_in_one_directory_with_a_log_for_each_rank(conf: Path) -> None:
+    code, out, err = run("engine=many", "action=sum", "value=2")
+    assert (code, out, err) == (0, "toy toy on rank 0\n", "")
+    (run_dir,) = runs()
+    assert status(run_dir)["metric"] == 2 * 1 + 2 * 2
+    assert [facts(run_dir, rank)["world"] for rank in range(2)] == ["2", "2"]
+    assert facts(run_dir, 1)["hydra"] is False
+    assert (run_dir / "ranks" / "1" / "stdout.log").read_text() == "toy toy on rank 1\n"
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "shown"),
+    [
+        ("raise", "RuntimeError: boom on rank 1", "RuntimeError: boom on rank 1"),
+        ("kill", "ended with SIGKILL", "rank 1 failed: ended with SIGKILL"),
+        ("abort", "ended with exit code 3", "rank 1 failed: ended with exit code 3"),
+    ],
+)
+def test_a_rank_that_fails_ends_the_others_at_once(conf: Path, action: str, reason: str, shown: str) -> None:
+    process = start("engine=many", f"action={action}", "rank=1")
+    run_dir = wait_for_run(("facts0.json", "facts1.json"))
+    begun = time.monotonic()
+    code, _, err = finish(process)
+    assert time.monotonic() - begun < 15
+    assert code == 1
+    assert shown in err
+    assert {k: status(run_dir)[k] for k in ("state", "reason", "rank")} == {
+        "state": "failed", "reason": reason, "rank": 1
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_all_ranks_are_asked_to_stop(conf: Path, number: signal.Signals) -> None:
+    process = start("engine=many", "action=wait")
+    run_dir = wait_for_run(("ready0", "ready1"))
+    process.send_signal(number)
+    code, _, err = finish(process)
+    assert (code, err) == (85, "stopped after step 7\n")
+    assert status(run_dir)["state"] == "preempted"
+
+
+def test_workers_do_not_outlive_a_launcher_that_is_killed(conf: Path) -> None:
+    process = start("engine=many", "action=wait")
+    run_dir = wait_for_run(("ready0", "ready1"))
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 30
+    while status(run_dir)["state"] == "running":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert status(run_dir)["state"] == "preempted"
+
+
+def test_two_machines_agree_on_one_directory(conf: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    words = ("engine=many", "engine.num_nodes=2", "engine.num_processes=1", f"engine.rendezvous=localhost:{port}")
+    nodes = [start(*words, "action=sum", "value=1") for _ in range(2)]
+    assert [finish(node)[0] for node in nodes] == [0, 0]
+    (run_dir,) = runs()
+    assert status(run_dir)["metric"] == 3
+    assert [facts(run_dir, rank)["world"] for rank in range(2)] == ["2", "2"]
+
+
+# --- other launchers
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+
+
+def test_torchrun_starts_one_run(conf: Path) -> None:
+    code, _, err = run("engine=many", "engine.num_processes=null", "action=sum", "value=2", before=TORCHRUN)
+    assert code == 0, err
+    (run_dir,) = runs()
+    assert status(run_dir)["metric"] == 6
+    assert [facts(run_dir, rank)["processes"] for rank in range(2)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["-m", "value=1,2"], "--multirun: torchrun has started 2 processes"),
+        (["hydra.mode=MULTIRUN"], "hydra.mode: MULTIRUN starts its own processes"),
+        (["valeu=2"], "valeu: not a parameter of toy; did you mean 'value'?"),
+        (["engine=none"], "engine.num_processes: 1, but torchrun started 2"),
+    ],
+)
+def test_under_torchrun_a_fault_ends_every_process(conf: Path, words: list[str], fault: str) -> None:
+    code, _, err = run(*words, before=TORCHRUN)
+    assert code == 1
+    assert fault in err
+    assert "exitcode  : 2" in err
+    assert [path for path in Path("runs").rglob("config.yaml") if ".hydra" not in path.parts] == []
+
+
+@pytest.mark.parametrize(
+    ("env", "fault"),
+    [
+        ({"RANK": "0"}, "RANK=0: set, but not LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT; unset "),
+        ({"ACCELERATE_USE_FSDP": "true"}, "ACCELERATE_USE_FSDP: 'true' in the environment would override engine=…; "),
+    ],
+)
+def test_what_another_launcher_left_behind_is_found(conf: Path, env: dict[str, str], fault: str) -> None:
+    code, _, err = run(**env)
+    assert code == 2
+    assert fault in err

@@ -1,0 +1,99 @@
+"""The run directory: unique names, whole files, no secrets; and the status that all go by."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from mftcoder import rundir, secrets, status
+from mftcoder.core.errors import UserError
+from mftcoder.status import Status
+
+
+def test_new_directories_are_never_shared(tmp_path: Path) -> None:
+    wanted = str(tmp_path / "a" / "b")
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(rundir.new_directory, [wanted] * 20))
+    assert len(set(made)) == 20
+    assert min(made, key=len) == wanted
+    assert all(Path(directory).is_dir() for directory in made)
+
+
+def test_a_directory_may_not_lead_upwards(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="may not lead upwards"):
+        rundir.new_directory(f"{tmp_path}/runs/../../elsewhere")
+
+
+def test_the_hash_is_of_the_overrides_in_any_order() -> None:
+    def hashed(*overrides: str) -> str:
+        return rundir.short_hash(OmegaConf.create(list(overrides)))
+
+    assert re.fullmatch("[0-9a-f]{8}", hashed())
+    assert hashed("a=1", "b=2") == hashed("b=2", "a=1") != hashed("a=1", "b=3")
+    assert hashed("a=${b}") != hashed("a=${c}")
+
+
+def test_only_a_directory_without_a_run_is_discarded(tmp_path: Path) -> None:
+    empty, used = tmp_path / "empty", tmp_path / "used"
+    for directory in (empty, used):
+        (directory / ".hydra").mkdir(parents=True)
+        (directory / ".hydra" / "config.yaml").touch()
+        (used / "status.json").touch() if directory == used else None
+        rundir.discard(directory)
+    assert not empty.exists()
+    assert (used / ".hydra" / "config.yaml").exists()
+
+
+def test_begin_writes_what_runs_without_its_secrets(tmp_path: Path) -> None:
+    run_dir = tmp_path / "sweep" / "0-x"
+    (run_dir / ".hydra").mkdir(parents=True)
+    (run_dir / ".hydra" / "overrides.yaml").write_text("- a.api_key=s3cr3t\n")
+    (run_dir.parent / "multirun.yaml").write_text("x: s3cr3t\n")
+    tree = {"lr": 1e-05, "text": "ü ${x}", "a": {"api_key": "s3cr3t", "eos_token": "</s>"}, "b": [{"token": "hf"}]}
+    rundir.begin(run_dir, tree)
+    assert rundir.read_config(run_dir) == tree | {"a": {"api_key": "***", "eos_token": "</s>"}, "b": [{"token": "***"}]}
+    assert (run_dir / ".hydra" / "overrides.yaml").read_text() == "- a.api_key=***\n"
+    assert (run_dir.parent / "multirun.yaml").read_text() == "x: ***\n"
+    assert status.read(run_dir) == Status(state="running")
+    environment = json.loads((run_dir / "environment.json").read_text())
+    assert {"argv", "git", "python", "versions", "gpus", "host"} <= environment.keys()
+
+
+@pytest.mark.parametrize(
+    "key", ["api_key", "apikey", "wandb_api_key", "token", "HF_TOKEN", "hub_token", "password", "client_secret"]
+)
+def test_secret_names(key: str) -> None:
+    tree = {"a": [{key: "x"}]}
+    assert secrets.masked(tree) == {"a": [{key: "***"}]}
+    assert secrets.restored(secrets.masked(tree), secrets.find(tree)) == tree
+
+
+@pytest.mark.parametrize("key", ["eos_token", "pad_token", "max_new_tokens", "tokens", "key", "tokenizer", "secretary"])
+def test_names_that_are_no_secrets(key: str) -> None:
+    assert secrets.masked({key: "x"}) == {key: "x"}
+
+
+def test_a_status_changes_in_part(tmp_path: Path) -> None:
+    assert status.read(tmp_path) is None
+    status.update(tmp_path, step=3)
+    status.update(tmp_path, state="completed", metric=0.5)
+    assert status.read(tmp_path) == Status(state="completed", step=3, metric=0.5)
+
+
+def test_the_first_failure_stays(tmp_path: Path) -> None:
+    status.update(tmp_path, step=3)
+    status.fail(tmp_path, reason="the cause", rank=1)
+    status.fail(tmp_path, reason="a consequence", rank=0)
+    assert status.read(tmp_path) == Status(state="failed", step=3, reason="the cause", rank=1)
+
+
+def test_a_run_that_begins_again_is_running(tmp_path: Path) -> None:
+    status.update(tmp_path, step=3)
+    status.fail(tmp_path, reason="the cause", rank=1)
+    rundir.begin(tmp_path, {})
+    assert status.read(tmp_path) == Status(state="running", step=3)
