@@ -62,7 +62,7 @@ def find(checkpoint: str | None, *, model: CausalLM | FromRun, quantization: Qua
 
 
 def of_run(name: str, given: object, weights: Path | None) -> Any:
-    """A component as given, or, for "run", as the run that saved `weights` had it.
+    """A component or value as given, or, for "run", as the run that saved `weights` had it.
 
     What stands there is checked anew, since anybody may have written it. Raises UserError where there is no run to ask.
     """
@@ -73,15 +73,19 @@ def of_run(name: str, given: object, weights: Path | None) -> Any:
         raise UserError(f"{name}=run takes it from a checkpoint that a run saved, but {where}; give {name}=<choice>")
     tree = json.loads(file.read_text(encoding="utf-8")).get(name)
     try:
-        return None if tree is None else build(check(tree))
+        return build(check(tree)) if isinstance(tree, dict) else tree
     except ConfigError as error:
-        raise UserError(f"{file}: {name}: {error}") from error
+        raise UserError(f"{file}: {name}: {'; '.join(error.faults)}; or give {name}=<choice>") from error
 
 
 def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
-    """`net` with the adapter in a directory."""
-    with quiet():
-        return PeftModel.from_pretrained(net, str(adapter))
+    """`net` with the adapter in a directory. Raises UserError where the two do not fit."""
+    try:
+        with quiet():
+            return PeftModel.from_pretrained(net, str(adapter))
+    except (RuntimeError, ValueError) as error:
+        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+        raise UserError(f"the adapter in {adapter} does not fit {net.name_or_path}, but {base}: {error}") from error
 
 
 def _weights(path: Path) -> Path:

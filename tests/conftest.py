@@ -1,12 +1,19 @@
-"""What many tests need: a toy tokenizer, made here so that no test needs a network."""
+"""Shared fixtures: a toy tokenizer, which needs no network, and whole runs of a tiny model."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+from mftcoder import config
+from mftcoder.tracker.base import Tracker
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +40,70 @@ def chat_tokenizer(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFas
     chat.add_special_tokens({"extra_special_tokens": [f"<|{name}|>" for name in names]})
     chat.chat_template = CHAT_TEMPLATE
     return chat
+
+
+SIZES = {"add": 40, "double": 16, "say": 6}
+OPTIONS = (
+    "model=tiny",
+    "model.num_hidden_layers=2",
+    "model.hidden_size=64",
+    "data=folders",
+    "tracker=[jsonl]",
+    "optimizer.lr=0.01",
+    "scheduler=constant",
+    "data.seq_length=64",
+    "data.data_split=[80,20,0]",
+    "training.max_train_steps=6",
+    "training.per_device_train_batch_size=2",
+    "training.gradient_accumulation_steps=2",
+    "training.log_interval=1",
+    "training.evaluation_steps=2",
+    "training.sample_tokens=4",
+    "checkpoint.checkpointing_steps=2",
+    "checkpoint.saving_limit=null",
+)
+
+
+def record(task: str, n: int) -> dict[str, Any]:
+    question, answer = {
+        "add": (f"{n} + 1", str(n + 1)),
+        "double": (f"twice {n}", str(2 * n)),
+        "say": (f"say it {n} times", "it " * (n % 4 + 1)),
+    }[task]
+    rounds = [{"role": "human", "content": question}, {"role": "bot", "content": answer}]
+    return {"id": n, "chat_rounds": rounds}
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with one for each of three tasks."""
+    root = tmp_path_factory.mktemp("tasks")
+    for task, size in SIZES.items():
+        (root / task).mkdir()
+        lines = [json.dumps(record(task, n)) for n in range(size)]
+        (root / task / "data.jsonl").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def run(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float | None]:
+    """Trains the tiny model in a directory, with overrides; `also` is one more tracker."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def go(run_dir: Path, *overrides: str, also: Tracker | None = None) -> float | None:
+        paths = f"data.paths=[{','.join(str(folders / task) for task in SIZES)}]"
+        tree = config.load(*OPTIONS, paths, f"cache_dir={cache}", *overrides)
+        train, parts = config.verb(tree)
+        if also is not None:
+            parts["tracker"]["also"] = also
+        run_dir.mkdir(parents=True, exist_ok=True)
+        return train(**parts, run_dir=run_dir, config=tree)
+
+    return go
+
+
+@pytest.fixture(scope="session")
+def whole(run: Callable[..., float], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """The directory and the metric of an uninterrupted run."""
+    run_dir = tmp_path_factory.mktemp("runs") / "whole"
+    return run_dir, run(run_dir)

@@ -17,66 +17,7 @@ from mftcoder import config
 from mftcoder.core.errors import Preempted
 from mftcoder.tracker.base import Tracker
 
-SIZES = {"add": 40, "double": 16, "say": 6}
-OPTIONS = (
-    "model=tiny",
-    "data=folders",
-    "tracker=[jsonl]",
-    "optimizer.lr=0.01",
-    "scheduler=constant",
-    "data.seq_length=64",
-    "data.data_split=[80,20,0]",
-    "training.max_train_steps=6",
-    "training.per_device_train_batch_size=2",
-    "training.gradient_accumulation_steps=2",
-    "training.log_interval=1",
-    "training.evaluation_steps=2",
-    "training.sample_tokens=4",
-    "checkpoint.checkpointing_steps=2",
-    "checkpoint.saving_limit=null",
-)
-
-
-def record(task: str, n: int) -> dict[str, Any]:
-    question, answer = {
-        "add": (f"{n} + 1", str(n + 1)),
-        "double": (f"twice {n}", str(2 * n)),
-        "say": (f"say it {n} times", "it " * (n % 4 + 1)),
-    }[task]
-    rounds = [{"role": "human", "content": question}, {"role": "bot", "content": answer}]
-    return {"id": n, "chat_rounds": rounds}
-
-
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tasks")
-    for task, size in SIZES.items():
-        (root / task).mkdir()
-        lines = [json.dumps(record(task, n)) for n in range(size)]
-        (root / task / "data.jsonl").write_text("\n".join(lines) + "\n")
-    return root
-
-
-@pytest.fixture(scope="session")
-def run(folders: Path, tmp_path_factory: pytest.TempPathFactory):
-    cache = tmp_path_factory.mktemp("cache")
-
-    def go(run_dir: Path, *overrides: str, also: Tracker | None = None) -> float | None:
-        paths = f"data.paths=[{','.join(str(folders / task) for task in SIZES)}]"
-        tree = config.load(*OPTIONS, paths, f"cache_dir={cache}", *overrides)
-        train, parts = config.verb(tree)
-        if also is not None:
-            parts["tracker"]["also"] = also
-        run_dir.mkdir(parents=True, exist_ok=True)
-        return train(**parts, run_dir=run_dir, config=tree)
-
-    return go
-
-
-@pytest.fixture(scope="session")
-def whole(run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    return run_dir, run(run_dir)
+SIZES = ("add", "double", "say")
 
 
 class StopAt(Tracker):

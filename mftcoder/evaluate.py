@@ -1,0 +1,83 @@
+"""The verb `evaluate`: loss and perplexity of each task, of a trained model or of its base."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mftcoder.core.batch import TaskLosses
+from mftcoder.data.base import Data
+from mftcoder.data.collate import collate
+from mftcoder.engine.base import Engine
+from mftcoder.measures import valid_metrics
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.loss_model import LossModel
+from mftcoder.model.self_test import self_test
+from mftcoder.quantization.base import Quantization
+from mftcoder.template.base import Template
+from mftcoder.trained import FromRun, find, of_run
+from mftcoder.validation import Validator
+
+
+def evaluate(
+    *,
+    name: str,
+    checkpoint: str | None,
+    model: CausalLM | FromRun,
+    quantization: Quantization | FromRun | None,
+    template: Template | FromRun,
+    data: Data | FromRun,
+    seed: int | FromRun,
+    split: Literal["train", "valid", "test"],
+    evaluation_samples: int | None,
+    per_device_eval_batch_size: int,
+    cache_dir: str,
+    engine: Engine,
+    run_dir: Path,
+) -> float:
+    """Print and keep (evaluation.json) what each task's held-out samples cost; returns the mean over the tasks.
+
+    name: of the directory that runs go to. run_dir: where evaluation.json goes.
+    Raises UserError where there is no such checkpoint, or it has no run to ask for what is left to it.
+    """
+    trained = find(checkpoint, model=model, quantization=quantization)
+    shown_seed = of_run("seed", seed, trained.weights)
+    engine.start(seed=shown_seed)
+    net, tokenizer = trained.load(engine.device)
+    shown = of_run("template", template, trained.weights)
+    source: Data = of_run("data", data, trained.weights)
+    corpus = source.load(tokenizer=tokenizer, template=shown, seed=shown_seed, cache_dir=Path(cache_dir))
+    whole = LossModel(net, loss_kernel="fused", packed=source.padding_mode != "padding")
+    self_test(whole, padding_mode=source.padding_mode)
+    engine.model = whole
+    validator = Validator(
+        engine=engine,
+        split=getattr(corpus, split),
+        collate=partial(collate, padding_mode=source.padding_mode, pad_id=tokenizer.pad_token_id),
+        tokens_per_batch=per_device_eval_batch_size * source.seq_length,
+        samples_per_task=evaluation_samples,
+    )
+    losses = validator.losses()
+    metrics = valid_metrics(losses, corpus.tasks)
+    kept = {"checkpoint": checkpoint, "split": split, **metrics}
+    (run_dir / "evaluation.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
+    Console().print(_table(losses, corpus.tasks, split))
+    return metrics["valid/loss"]
+
+
+def _table(losses: TaskLosses, tasks: list[str], split: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"{split} split", title_justify="left")
+    for heading in ("task", "targets", "loss", "perplexity"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for task, mean, count in zip(tasks, losses.mean.tolist(), losses.count.tolist(), strict=True):
+        told = (f"{mean:.4f}", f"{math.exp(mean):.3f}") if count else ("", "")
+        table.add_row(Text(task), f"{count:,.0f}", *told)
+    return table
