@@ -12,7 +12,6 @@ from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
 from mftcoder.template.alpaca import Alpaca
 
-
 LEARNT = {"assistant": ["a1", "a2"], "last": ["a2"], "user": ["q1", "q2"], "system,user": ["s", "q1", "q2"]}
 
 
