@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder import config
 from mftcoder.tracker.base import Tracker
+
+torch.set_num_threads(1)  # Threads cost more than they bring to models of this size, and tests run side by side.
 
 
 @pytest.fixture(scope="session")
