@@ -23,9 +23,11 @@ class Engine(ABC):
     rank, world_size, device: set by start. Set by prepare: module, the model that was given; model, the same ready to
     be called; optimizer. As a part of the state (state_dict, load_state_dict) it stands for its optimizer.
     sharded: whether a process holds but a part of the parameters, so that only `model` may be called, by all at once.
+    whole_gradients: whether the gradients lie whole in the parameters, where they may be taken out and replaced.
     """
 
     sharded: bool = False
+    whole_gradients: bool = False
     rank: int
     world_size: int
     device: torch.device

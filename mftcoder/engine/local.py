@@ -18,6 +18,7 @@ from mftcoder.engine.precision import autocast
 class Local(Engine):
     """The part of an engine between backward and the next forward, with nothing cut up."""
 
+    whole_gradients = True
     mixed_precision: MixedPrecision
 
     @override

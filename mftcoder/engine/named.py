@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -28,6 +28,12 @@ def check(weights: Mapping[str, Tensor], shapes: Shapes) -> None:
         raise ValueError("The saved weights do not fit the model:\n" + "\n".join(faults))
 
 
+def check_state(state: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ValueError for states of parameters that this run does not train."""
+    if unknown := sorted(set(state) - set(names)):
+        raise ValueError(f"The saved optimizer state has parameters that this run does not train: {', '.join(unknown)}")
+
+
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Any]]:
     """The optimizer's state of each parameter that has one.
 
@@ -42,8 +48,7 @@ def load_optimizer_state(
 ) -> None:
     """Continue with what `optimizer_state` gave. Raises ValueError for parameters that the optimizer does not have."""
     names = _names(optimizer, model)
-    if unknown := sorted(set(state) - set(names)):
-        raise ValueError(f"The saved optimizer state has parameters that this run does not train: {', '.join(unknown)}")
+    check_state(state, names)
     current = optimizer.state_dict()
     current["state"] = {i: state[name] for i, name in enumerate(names) if name in state}
     optimizer.load_state_dict(current)

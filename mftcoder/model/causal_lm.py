@@ -95,7 +95,7 @@ class CausalLM:
         options = self._hub_options(source)
         if quantization is not None:
             options["quantization_config"] = quantization.config(dtype)
-        if quantization is not None or not (device.type == "cpu" or is_deepspeed_zero3_enabled()):
+        if not is_deepspeed_zero3_enabled() and (quantization is not None or device.type != "cpu"):
             options["device_map"] = {"": str(device)}
         try:
             net, report = AutoModelForCausalLM.from_pretrained(
@@ -115,7 +115,9 @@ class CausalLM:
         net.config.use_cache = False  # A cache made inside forward would let the samples of a pack see each other.
         net.base_revision = self.revision  # for the config of an adapter
         if self.gradient_checkpointing:
-            net.activation_checkpointing_enable({"use_reentrant": False})
+            # In transformers 5.20, the last for Python 3.10, the same is called gradient_checkpointing_enable.
+            enable = getattr(net, "activation_checkpointing_enable", net.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
         if quantization is not None:
             quantization.prepare(net)
         return cast(PreTrainedModel, net.train())

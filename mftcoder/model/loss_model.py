@@ -26,10 +26,19 @@ class LossModel(nn.Module):
         super().__init__()
         self.net = net
         self.kernel = KERNELS[loss_kernel]
-        self.causal = cast(PreTrainedModel, net.get_base_model() if isinstance(net, PeftModel) else net)
         self.transform = _transform(self.causal.config)
         if packed:
             use_packed_attention(self.causal)
+
+    @property
+    def causal(self) -> PreTrainedModel:
+        """The network without its adapter's wrapping; no submodule by itself, or engines would meet it twice."""
+        return cast(PreTrainedModel, self.net.get_base_model() if isinstance(self.net, PeftModel) else self.net)
+
+    @property
+    def head(self) -> nn.Module:
+        """The output head, which forward calls piece by piece: engines must keep its weights whole meanwhile."""
+        return cast(nn.Module, self.causal.get_output_embeddings())
 
     def hidden(self, batch: Batch) -> Tensor:
         """The last hidden states, [R * L, H]."""
@@ -51,13 +60,12 @@ class LossModel(nn.Module):
         supervised = (labels != IGNORED).nonzero().squeeze(1)
         samples = batch.sample_ids.flatten()[supervised]
         targets = Targets(labels[supervised], batch.tasks[samples], units[samples], coefficients, focal_gamma)
-        head = self.causal.get_output_embeddings()
-        return self.kernel(self.hidden(batch)[supervised], head, targets, self.transform)
+        return self.kernel(self.hidden(batch)[supervised], self.head, targets, self.transform)
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:
         """Transformed logits of every position, [R * L, V]: for tests and self-tests on small batches."""
-        return self.transform.apply(self.causal.get_output_embeddings()(self.hidden(batch)))
+        return self.transform.apply(self.head(self.hidden(batch)))
 
 
 def _transform(config: Any) -> Transform:

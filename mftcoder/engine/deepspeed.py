@@ -1,0 +1,185 @@
+"""What the stages of DeepSpeed's ZeRO share."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from mftcoder.engine import named
+from mftcoder.engine.base import MakeOptimizer
+from mftcoder.engine.distributed import Distributed
+from mftcoder.engine.precision import autocast
+
+Offload = Literal["none", "cpu"]
+
+
+class DeepSpeed(Distributed):
+    """DeepSpeed's ZeRO, with sums in place of means, and clipping and skipping under our control.
+
+    stage: 1, 2 or 3. offload_optimizer: where the optimizer's state lives and is updated.
+    """
+
+    stage: int
+    offload_optimizer: Offload
+
+    norm_method = "scaled_global_norm"
+
+    @override
+    def start(self, *, seed: int) -> None:
+        super().start(seed=seed)
+        if self.device.type == "cpu":
+            os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed looks at it once, when it is imported.
+
+    @override
+    def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        import deepspeed
+
+        deepspeed.utils.logger.setLevel(logging.WARNING)
+        _check_dtypes(model)
+        optimizer = make_optimizer(self._placed(model))
+        named.refuse_8_bit(optimizer, f"zero{self.stage}")
+        self.wrapper, *_ = deepspeed.initialize(
+            model=model, optimizer=optimizer, config=self.config(), dist_init_required=False
+        )
+        self.zero = self.wrapper.optimizer
+        self.model, self.optimizer = self.wrapper, optimizer
+
+    def _placed(self, model: nn.Module) -> nn.Module:
+        return model.to(self.device)
+
+    def config(self) -> dict[str, Any]:
+        """DeepSpeed's configuration, with every setting that would otherwise change the arithmetic."""
+        stage: dict[str, Any] = {"stage": self.stage}
+        if self.offload_optimizer == "cpu":
+            stage["offload_optimizer"] = {"device": "cpu", "pin_memory": self.device.type == "cuda"}
+        return {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": 0.0,  # Left out, it would be 1.
+            "steps_per_print": None,
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "zero_optimization": stage,
+        }
+
+    @override
+    def autocast(self) -> AbstractContextManager[Any]:
+        return autocast(self.mixed_precision, self.device)
+
+    @override
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        self.wrapper.set_gradient_accumulation_boundary(last)
+        self.wrapper.backward(loss * self.world_size, scale_wrt_gas=False)  # DeepSpeed divides by it.
+
+    @override
+    def clip(self, max_norm: float | None) -> float:
+        from deepspeed.runtime.utils import combine_grad_norm_groups
+
+        norms = getattr(self.zero, self.norm_method)()
+        total = float(combine_grad_norm_groups(norms if isinstance(norms, list) else [norms]))
+        if max_norm is not None and total > max_norm:
+            self.zero.override_loss_scale(total / max_norm)  # Its step divides the gradients by that.
+        return total
+
+    @override
+    def step(self) -> None:
+        self.wrapper.step()
+        self.zero.override_loss_scale(1.0)
+
+    @override
+    def discard(self) -> None:
+        # DeepSpeed has one way to throw gradients away: a step whose norm is invalid.
+        invalid = torch.tensor(-1.0, device=self.device)
+        setattr(self.zero, self.norm_method, lambda: invalid)
+        self.step()
+        delattr(self.zero, self.norm_method)
+
+    @override
+    def weights(self) -> dict[str, Tensor]:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return self._on_rank_0((name, safe_get_full_fp32_param(p)) for name, p in named.trainable(self.module).items())
+
+    @override
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        from deepspeed.utils import safe_set_full_fp32_param
+
+        parameters = named.trainable(self.module)
+        named.check(weights, {name: self._shape(p) for name, p in parameters.items()})
+        for name, parameter in parameters.items():
+            safe_set_full_fp32_param(parameter, weights[name].to(self.device, torch.float32))
+        self._refresh(weights)
+
+    def _shape(self, parameter: nn.Parameter) -> torch.Size:
+        return parameter.shape
+
+    def _refresh(self, weights: Mapping[str, Tensor]) -> None:
+        """Have the forward pass see the weights that the optimizer holds."""
+        self.zero.update_lp_params()
+
+    @override
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        names = {id(p): name for name, p in named.trainable(self.module).items()}
+        self._link_states()
+        state = {}
+        for parameters, flat in self._groups():
+            values = self.optimizer.state.get(flat, {})
+            cut = [key for key, value in values.items() if _is_cut(value, flat.shape)]
+            rest = {key: value for key, value in values.items() if key not in cut}
+            for p in parameters if values else ():
+                whole = self._on_rank_0((key, safe_get_full_optimizer_state(p, key)) for key in cut)
+                state[names[id(p)]] = {**rest, **whole}
+        return state if self.rank == 0 else {}
+
+    @override
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        names = {id(p): name for name, p in named.trainable(self.module).items()}
+        named.check_state(state, names.values())
+        for parameters, flat in self._groups():
+            saved = [(p, state[names[id(p)]]) for p in parameters if names[id(p)] in state]
+            for p, values in saved[:1]:
+                self.optimizer.state[flat] = {
+                    key: torch.zeros_like(flat) if _is_cut(v, self._shape(p)) else copy.deepcopy(v) for key, v in values.items()
+                }
+            self._link_states()
+            for p, values in saved:
+                for key in filter(lambda key: _is_cut(values[key], self._shape(p)), values):
+                    safe_set_full_optimizer_state(p, values[key].to(self.device), key)
+
+    def _link_states(self) -> None:
+        """Have DeepSpeed find the states of all groups: by itself it looks once, after the step of the first group."""
+        self.zero._hp_optimizer_states_linked = False
+        self.zero._lazy_init_hp_params_optimizer_state()
+
+    def _groups(self) -> Iterator[tuple[list[nn.Parameter], Tensor]]:
+        """The parameters of each part of the optimizer, and this rank's flat share of them."""
+        yield from zip(self.zero.bit16_groups, self.zero.single_partition_of_fp32_groups, strict=True)
+
+    def _on_rank_0(self, tensors: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        """Copies on the CPU; on the other ranks nothing, but they must take part in the making of each."""
+        return {name: t.detach().to("cpu", copy=True) for name, t in tensors if self.rank == 0}
+
+
+def _is_cut(value: Any, shape: torch.Size) -> bool:
+    """Whether a part of the optimizer's state has an entry for each element of its parameter, which has `shape`."""
+    return isinstance(value, Tensor) and value.shape == shape
+
+
+def _check_dtypes(model: nn.Module) -> None:
+    """Raise ValueError for trained weights that DeepSpeed would silently round to float32."""
+    if wide := [name for name, p in named.trainable(model).items() if p.dtype == torch.float64]:
+        raise ValueError(
+            f"DeepSpeed trains in float32, but {wide[0]} is float64: take model.dtype=float32 or engine=ddp"
+        )
