@@ -84,7 +84,10 @@ def exchange(record: Record, origin: str, question: str, answer: str) -> Dialogu
 def history(record: Record) -> tuple[Turn, ...]:
     """Earlier exchanges: [["question", "answer"], …]."""
     said: list[Turn] = []
-    for i, round_ in enumerate(record.get("history") or ()):
+    rounds = record.get("history") or []
+    if not isinstance(rounds, list):
+        raise ValueError(f'history: {brief(rounds)}; expected [["question", "answer"], …]')
+    for i, round_ in enumerate(rounds):
         if not (isinstance(round_, list) and len(round_) == 2 and all(isinstance(part, str) for part in round_)):
             raise ValueError(f'history[{i}]: {brief(round_)}; expected ["question", "answer"]')
         said += [Turn("user", round_[0]), Turn("assistant", round_[1])]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mftcoder.core.dialogue import Dialogue, Preference, Pretokenised, Turn
 from mftcoder.data.record import parse
@@ -255,6 +258,7 @@ MESSAGES = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "
         ({"messages": [{"role": "user", "content": "\ud83d"}]}, "holds \\ud83d, half of a surrogate pair"),
         ({"conversations": [{"role": "user", "content": "u"}]}, "conversations[0].from: missing"),
         ({"question": 1, "answer": "a"}, "question: int 1; expected a string"),
+        ({"query": "q", "response": "r", "history": 7}, "history: int 7; expected"),
         (
             {"query": "q", "response": "r", "history": [["q"]]},
             'history[0]: list [\'q\']; expected ["question", "answer"]',
@@ -281,3 +285,48 @@ def test_faults_name_place_value_and_remedy(record: dict[str, Any], message: str
 def test_a_named_format_says_which_key_is_missing() -> None:
     with pytest.raises(ValueError, match=r"^a\.jsonl:7: output: missing; expected a string$"):
         read({"instruction": "i"}, "alpaca")
+
+
+KEYS = sorted(
+    {key for shape in SHAPES.values() for key in shape.keys} | {"system", "history", "tools", "labels", "loss_mask"}
+)
+INNER = [
+    "role",
+    "from",
+    "content",
+    "value",
+    "label",
+    "text",
+    "weight",
+    "train",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["user", "assistant"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(INNER), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(record=st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4), format=st.sampled_from([None, *SHAPES]))
+def test_any_record_is_read_or_refused_with_its_place(record: dict[str, Any], format: Format | None) -> None:
+    try:
+        example = read(record, format)
+    except ValueError as error:
+        example = str(error)
+    assert isinstance(example, Dialogue | Preference | Pretokenised) or re.match(r"a\.jsonl:7: .", example)
+
+
+@given(words=st.text(), extra=st.dictionaries(st.sampled_from(["id", "data_name", "chat_round_id", "../x"]), VALUES))
+def test_no_valid_record_is_refused(words: str, extra: dict[str, Any]) -> None:
+    rounds = [{"role": "human", "content": words, **extra}, {"role": "bot", "content": words, **extra}]
+    assert read({"chat_rounds": rounds, **extra}) == dialogue(Turn(U, words), Turn(A, words))
