@@ -82,7 +82,7 @@ class Trainer:
     diagnostics_steps: int | None
     priors: Tensor
     expected: Tensor | None
-    probe: Callable[[int, int], TaskLosses]
+    probe: Callable[[int], TaskLosses]
 
     def __post_init__(self) -> None:
         self.effective = EffectiveWeights(len(self.priors))
@@ -130,7 +130,7 @@ class Trainer:
     def observe(self, number: int, losses: TaskLosses | None = None) -> None:
         """Show the balancer what it wants to see after step `number`; before the first step that is -1."""
         if self.balancer.wants(number):
-            seen = self.probe(number, self.balancer.probe_samples) if self.balancer.probe == "valid" else losses
+            seen = self.probe(self.balancer.probe_samples) if self.balancer.probe == "valid" else losses
             assert seen is not None, "only validation probes may come before the first step"
             self.balancer.observe(number, seen)
 

@@ -18,7 +18,7 @@ Reference = tuple[int, int]
 class Validator:
     """Evaluates the engine's model on `split`, in batches of at most tokens_per_batch tokens (or one sample).
 
-    samples_per_task: only the first so many of each task; None for all.
+    samples_per_task: only so many of each task, evenly spread; None for all.
     """
 
     engine: Engine
@@ -29,21 +29,21 @@ class Validator:
 
     def losses(self) -> TaskLosses:
         """Token losses of all samples, by task."""
-        split = self.split
-        sizes = [split.num_samples(t) for t in range(split.num_tasks)]
-        return self._losses([(t, i) for t, n in enumerate(sizes) for i in range(min(n, self.samples_per_task or n))])
+        return self._losses(self._spread(self.samples_per_task))
 
-    def probe(self, step: int, samples_per_task: int) -> TaskLosses:
-        """Token losses of a few samples of each task: those whose turn it is at `step`, round and round."""
-        chosen = []
+    def probe(self, samples_per_task: int) -> TaskLosses:
+        """Token losses of a few samples of each task, the same every time: their course is not sampling noise."""
+        return self._losses(self._spread(samples_per_task))
+
+    def _spread(self, samples_per_task: int | None) -> Iterator[Reference]:
+        """All samples of each task, or so many at equal distances: neighbours often come from one source."""
         for task in range(self.split.num_tasks):
             size = self.split.num_samples(task)
-            first = (step + 1) * samples_per_task
-            chosen += [(task, (first + i) % size) for i in range(min(samples_per_task, size))]
-        return self._losses(chosen)
+            chosen = min(size, samples_per_task or size)
+            yield from ((task, i * size // chosen) for i in range(chosen))
 
     @torch.no_grad()
-    def _losses(self, references: Sequence[Reference]) -> TaskLosses:
+    def _losses(self, references: Iterable[Reference]) -> TaskLosses:
         engine, num_tasks = self.engine, self.split.num_tasks
         sums = torch.zeros(2, num_tasks, dtype=torch.float64)
         was_training = engine.model.training

@@ -32,8 +32,9 @@ SETTINGS = {
     "coba_warmup_steps": 1,
     "coba_history_length": 2,
     "coba_update_interval": 1,
-    "warmup_steps": 1,
+    "window_steps": 1,
 }
+CLOSEST = {"coba_original": {"coba_warmup_steps": 3, "coba_history_length": 3}}  # it refuses less
 
 
 def make_samples(seed: int) -> list[Sample]:
@@ -75,8 +76,8 @@ class Recording(Single):
 
 def make_balancer(name: str) -> Balancer:
     node = OmegaConf.load(Path(__file__).parents[1] / f"conf/balancer/{name}.yaml")
-    node = OmegaConf.merge(node, {k: v for k, v in SETTINGS.items() if k in node})
-    return instantiate(node, _convert_="all")
+    node = OmegaConf.merge(node, {k: v for k, v in SETTINGS.items() if k in node}, CLOSEST.get(name, {}))
+    return instantiate(OmegaConf.create({"seed": 0, "balancer": node}).balancer, _convert_="all")
 
 
 def make_trainer(

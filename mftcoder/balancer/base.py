@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -138,6 +138,14 @@ class GradientBalancer(Balancer):
     task's mean loss per task. Single process and DDP only. All methods here answer with a non-negative combination
     of the gradients that depends on nothing but their inner products, so only those T x T numbers are handled.
     """
+
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
+        """Why it cannot run with the other components of a run."""
+        if not getattr(parts.get("engine"), "whole_gradients", True):
+            yield (
+                f"{type(self).__name__} takes each task's gradient apart from the others', and this engine spreads "
+                "gradients over the processes; use engine=single or engine=ddp, or a balancer that looks at losses"
+            )
 
     def weights(self, step: int, counts: Tensor) -> Tensor:
         """Equal weights [T]: the method is in `coefficients`."""

@@ -13,15 +13,16 @@ from mftcoder.balancer.base import AdaptiveBalancer
 class CoBa(AdaptiveBalancer):
     """w = DF RCS + (1 - DF) ACS, from the slopes of validation losses (Gong et al., EMNLP 2024, arXiv:2410.06741).
 
-    a_t(i) is the least-squares slope of the ratios L_t / L_t(0) in the last N probes up to probe i, over their steps;
-    n counts the probes since the warm-up, T the tasks:
+    a_t(i) is the least-squares slope of the ratios L_t / L_t(0) in the N steps up to probe i; n counts the probes since
+    the warm-up, N' those of the last N steps, T the tasks:
         RCS_t = softmax_t(T a_t(n) / sum_t |a_t(n)|)                     tasks that converge slowly count more
-        ACS_t = softmax_t(-N a_t(n) / sum of the last N |a_t(i)|)        tasks that diverge count less
+        ACS_t = softmax_t(-N' a_t(n) / sum of the last N' |a_t(i)|)      tasks that diverge count less
         DF = min(1, n softmax_i(-tau n max_t a_t(i) / sum_i |max_t a_t(i)|)[n])    near 0 once a task diverges
-    A probe is one fixed batch of validation samples, the same for every probe, so that slopes are not noise. A task
-    that a probe misses leaves a gap in time; with fewer than two of its losses in the window it has no slope, and its
-    weight is the mean of the others. L_t(0) is its first probe, taken before the first step.
-    coba_warmup_steps: steps with equal weights at first. coba_history_length: N, in probes. coba_tau: tau.
+    With a probe after every step this is the paper's form. A probe is the same few validation samples every time, so
+    that slopes are not sampling noise. A task that a probe misses leaves a gap in time; with fewer than two of its
+    losses in the window it has no slope, and its weight is the mean of the others. L_t(0) is its first probe, taken
+    before the first step.
+    coba_warmup_steps: steps with equal weights at first. coba_history_length: N. coba_tau: tau.
     coba_update_interval: steps between two probes. coba_sample_valid_num: samples of each task in the probe.
     """
 
@@ -41,15 +42,19 @@ class CoBa(AdaptiveBalancer):
         floor: float,
     ) -> None:
         super().__init__(min_weight=min_weight, max_weight=max_weight, floor=floor)
-        if coba_history_length < 2:
-            raise ValueError(f"coba_history_length: {coba_history_length}: a slope needs at least 2 probes")
         if coba_update_interval < 1 or coba_sample_valid_num < 1:
             raise ValueError(
                 f"coba_update_interval: {coba_update_interval}, coba_sample_valid_num: {coba_sample_valid_num}: "
                 "both count from 1"
             )
+        if coba_history_length <= coba_update_interval:
+            raise ValueError(
+                f"coba_history_length: {coba_history_length}: a slope needs two probes, "
+                f"so more than coba_update_interval: {coba_update_interval}"
+            )
         self.warmup = coba_warmup_steps
         self.history = coba_history_length
+        self.window = -(-coba_history_length // coba_update_interval)
         self.tau = coba_tau
         self.interval = coba_update_interval
         self.probe_samples = coba_sample_valid_num
@@ -68,12 +73,12 @@ class CoBa(AdaptiveBalancer):
     def update(self, step: int, means: Tensor) -> Tensor:
         """Take in the probe after `step`; weigh by it once the warm-up is over."""
         self.initial = torch.where(self.initial.isnan(), means, self.initial)
-        self.steps = torch.cat([self.steps, torch.tensor([float(step)], dtype=torch.float64)])[-self.history :]
-        self.ratios = torch.cat([self.ratios, (means / self.initial)[None]])[-self.history :]
+        self.steps = torch.cat([self.steps, torch.tensor([float(step)], dtype=torch.float64)])[-self.window :]
+        self.ratios = torch.cat([self.ratios, (means / self.initial)[None]])[-self.window :]
         slopes = fit_slopes(self.steps[:, None], self.ratios)
         if step + 1 < self.warmup or slopes.isnan().all():
             return self.raw
-        self.slopes = torch.cat([self.slopes, slopes[None]])[-self.history :]
+        self.slopes = torch.cat([self.slopes, slopes[None]])[-self.window :]
         self.largest = torch.cat([self.largest, slopes[~slopes.isnan()].max()[None]])
         relative = softmax(normalise(slopes))
         absolute = softmax(-normalise(self.slopes)[-1])

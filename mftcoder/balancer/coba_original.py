@@ -17,8 +17,8 @@ class CoBaOriginal(CoBa):
     - DF comes from the slope of each probe's largest ratio, not from the largest slope, and may exceed 1;
     - the weights are w = softmax_t(T (DF RCS + (1 - DF) ACS)), and 0.9 w + 0.1 / T as soon as one is below 0.1 / T;
     - slopes are over probes, not steps: where a probe missed a task, its losses before and after are moved together;
-    - nothing is probed in the first interval; with an interval above 1 the window of the losses never closes; that of
-      the slopes is N - warmup / interval + 1 probes long.
+    - nothing is probed in the first interval; N counts steps with an interval of 1, else the window of the losses never
+      closes; that of the slopes is N - warmup / interval + 1 probes long.
     Where the released code crashes, this one refuses (windows and warm-ups that do not fit together) or goes on
     (resuming, missing tasks). Two things are not reproduced: L_t(0) is the first probe, there it is the whole
     validation set; a probe comes just before the weights that it changes, there it comes interval - 1 steps earlier.

@@ -39,7 +39,7 @@ def reference(series: Series, warmup: int, history: int, tau: float, interval: i
     tasks = series.shape[1]
     probes: list[tuple[int, dict[int, float]]] = []
     first: dict[int, float] = {}
-    slopes: list[dict[int, float]] = []
+    slopes: list[tuple[int, dict[int, float]]] = []
     largest: list[float] = []
     now, weights = [1.0] * tasks, []
 
@@ -48,17 +48,17 @@ def reference(series: Series, warmup: int, history: int, tau: float, interval: i
         for i, x in row.items():
             first.setdefault(i, x)
         probes.append((step, {i: x / first[i] for i, x in row.items()}))
-        window = probes[-history:]
+        window = [(t, r) for t, r in probes if t > step - history]
         fits = {i: slope([(t, r[i]) for t, r in window if i in r]) for i in range(tasks)}
         a = {i: x for i, x in fits.items() if x is not None}
         if step + 1 < warmup or not a:
             return now
-        slopes.append(a)
+        slopes.append((step, a))
         largest.append(max(a.values()))
         rcs = softmax({i: len(a) * a[i] / sum(abs(x) for x in a.values()) for i in a})
         acs = {}
         for i, x in a.items():
-            past = [abs(s[i]) for s in slopes[-history:] if i in s]
+            past = [abs(s[i]) for t, s in slopes if t > step - history and i in s]
             acs[i] = -len(past) * x / sum(past)
         acs = softmax(acs)
         n = len(largest)
@@ -77,7 +77,7 @@ def reference(series: Series, warmup: int, history: int, tau: float, interval: i
 @pytest.mark.parametrize("tasks", [2, 5, 40])
 @pytest.mark.parametrize(
     ("warmup", "history", "tau", "interval"),
-    [(10, 20, 5.0, 1), (0, 2, 1.0, 1), (30, 5, 5.0, 1), (7, 200, 0.5, 1), (12, 6, 5.0, 5)],
+    [(10, 20, 5.0, 1), (0, 2, 1.0, 1), (30, 5, 5.0, 1), (7, 200, 0.5, 1), (12, 31, 5.0, 5)],
     ids=["usual", "no warm-up", "window shorter than warm-up", "window longer than run", "every fifth step"],
 )
 def test_reference(tasks: int, warmup: int, history: int, tau: float, interval: int) -> None:
@@ -150,7 +150,7 @@ def test_helps_the_slow_and_leaves_equals_alone() -> None:
     assert_leaves_equal_tasks_alone(coba(warmup=5, history=10))
 
 
-@pytest.mark.parametrize("bad", [{"history": 1}, {"interval": 0}, {"samples": 0}])
+@pytest.mark.parametrize("bad", [{"history": 1}, {"history": 4, "interval": 4}, {"interval": 0}, {"samples": 0}])
 def test_bad_values_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="coba_"):
         coba(**bad)

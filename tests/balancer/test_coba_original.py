@@ -67,7 +67,7 @@ def reference(series: Series, warmup: int, history: int, interval: int, tau: flo
 
 @pytest.mark.parametrize("tasks", [2, 5, 40])
 @pytest.mark.parametrize(
-    ("warmup", "history", "interval"), [(10, 20, 1), (20, 20, 1), (3, 200, 1), (15, 8, 5), (9, 3, 3)]
+    ("warmup", "history", "interval"), [(10, 20, 1), (20, 20, 1), (3, 200, 1), (15, 10, 5), (9, 6, 3)]
 )
 def test_reference(tasks: int, warmup: int, history: int, interval: int) -> None:
     series = simulate(tasks, 80, seed=tasks)
