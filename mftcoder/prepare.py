@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -31,9 +31,10 @@ def prepare(
     show: int,
     run_dir: Path,
 ) -> None:
-    """Tokenise every task into the cache that runs use, and write audit.json; or print `show` dialogues of each task.
+    """Tokenise every task into the cache that runs use, or print `show` dialogues of each task and do nothing else.
 
-    name: of the directory that runs go to. Raises UserError for records, or for what the audit found, beyond what the
+    Writes audit.json, and quarantine.jsonl with the records that could not be used, into run_dir. name: of the
+    directory that runs go to. Raises UserError for records, or for what the audit found, beyond what the
     configuration allows.
     """
     console = Console()
@@ -50,8 +51,16 @@ def prepare(
     corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
     report = audit.report(corpus)
     (run_dir / "audit.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    (run_dir / "quarantine.jsonl").write_text("".join(quarantined(report)), encoding="utf-8")
     console.print(records(report), samples(report), alike(report))
     audit.check(report)
+
+
+def quarantined(report: Report) -> Iterator[str]:
+    """A line for each record that could not be used: its task, origin, reason and beginning."""
+    for name, task in report.items():
+        with Path(task["records"]["quarantine"]).open(encoding="utf-8") as lines:
+            yield from (json.dumps({"task": name, **json.loads(line)}, ensure_ascii=False) + "\n" for line in lines)
 
 
 def records(report: Report) -> Table:

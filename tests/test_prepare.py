@@ -54,6 +54,27 @@ def test_what_the_audit_refuses_is_written_before(tasks: Path) -> None:
     assert list(audit["code"]["duplicates"]) == ["exact"]
 
 
+def test_what_cannot_be_used_is_kept_with_its_place(tasks: Path) -> None:
+    with (tasks / "talk" / "train.jsonl").open("a") as file:
+        file.write("nonsense\n")
+    with pytest.raises(UserError, match=r"1 of 8 records cannot be used(.|\n)*train\.jsonl:7: not JSON"):
+        prepare(tasks)
+    run_dir = prepare(tasks, "data.max_quarantined_fraction=0.2")
+    (line,) = (run_dir / "quarantine.jsonl").read_text().splitlines()
+    reason = "not JSON (Expecting value at column 1); expected one JSON object a line"
+    place = f"{tasks}/talk/train.jsonl:7"
+    assert json.loads(line) == {"task": "talk", "origin": place, "reason": reason, "text": "nonsense"}
+    assert json.loads((run_dir / "audit.json").read_text())["talk"]["records"]["malformed"] == 1
+
+
+def test_a_task_with_nothing_to_learn_is_refused(tasks: Path) -> None:
+    question = json.dumps({"chat_rounds": [{"role": "human", "content": "?"}]}) + "\n"
+    for name in ("train", "valid"):
+        (tasks / "talk" / f"{name}.jsonl").write_text(question)
+    with pytest.raises(UserError, match=r"task talk: nothing to learn is left of its records \(2 read.*2 empty"):
+        prepare(tasks)
+
+
 def test_dialogues_are_shown(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = prepare(tasks, "show=2")
     printed = capsys.readouterr().out

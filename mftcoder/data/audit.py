@@ -67,8 +67,6 @@ class Audit:
         records, found = task["records"], task["duplicates"]["exact"]
         held_out = task["valid"]["samples"] + task["test"]["samples"]
         lost = records["dropped"] + records["empty"]
-        if not task["train"]["samples"] + held_out:
-            yield f"of {records['read']} records none is left to learn from: {records}"
         checks = (
             ("records are lost (too long, or nothing to learn)", lost, records["read"], "max_lost_fraction"),
             (

@@ -91,12 +91,6 @@ def test_all_that_is_above_a_threshold_is_refused_at_once() -> None:
     ]
 
 
-def test_a_task_of_which_nothing_can_be_learnt_is_refused_whatever_the_thresholds() -> None:
-    nothing = corpus(train=((), (TWO,)), valid=((), ()), used=0, empty=10)
-    with pytest.raises(UserError, match=r"code: of 10 records none is left to learn from: {'read': 10, 'used': 0"):
-        audit().check(audit().report(nothing))
-
-
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 7])
 def test_some_samples_are_spread_evenly(number: int) -> None:
     train = tuple([ONE] * size for size in (7, 3))
