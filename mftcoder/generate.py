@@ -77,7 +77,8 @@ class Assistant:
     def answers(self, dialogues: Sequence[Dialogue], streamer: TextStreamer | None = None) -> list[str]:
         """The next assistant turn of each, as one batch."""
         prompts = [encode_prompt(dialogue, self.template, self.tokenizer) for dialogue in dialogues]
-        return complete(self.net, self.tokenizer, prompts, self.decoding, streamer=streamer)
+        ends = self.template.ends(self.tokenizer)
+        return complete(self.net, self.tokenizer, prompts, self.decoding, ends=ends, streamer=streamer)
 
     def say(self, dialogue: Dialogue) -> str:
         """Show the answer on the terminal as it comes, or at its end where several are followed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -44,9 +44,12 @@ class Decoding:
         if faults := [f"{name}: {getattr(self, name)} is not {rule}" for name, fine, rule in wanted if not fine]:
             raise ValueError("\n".join(faults))
 
-    def config(self, net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> GenerationConfig:
-        """The same for transformers; answers end with the tokenizer's token or any other of the model's own."""
-        ends = net.generation_config.eos_token_id
+    def config(
+        self, net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, ends: Collection[str]
+    ) -> GenerationConfig:
+        """The same for transformers; answers end with any of the tokens `ends`, of the tokenizer's or the model's."""
+        own = net.generation_config.eos_token_id
+        ids = {tokenizer.eos_token_id, *np.atleast_1d([] if own is None else own).tolist()}
         sampling: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
         return GenerationConfig(
             max_new_tokens=self.max_new_tokens,
@@ -55,7 +58,7 @@ class Decoding:
             repetition_penalty=self.repetition_penalty,
             use_cache=True,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=sorted({tokenizer.eos_token_id, *np.atleast_1d([] if ends is None else ends).tolist()}),
+            eos_token_id=sorted(ids.union(tokenizer.convert_tokens_to_ids(list(ends)))),
             **(sampling if self.do_sample else {}),
         )
 
@@ -66,12 +69,14 @@ def complete(
     prompts: Sequence[Prompt],
     decoding: Decoding,
     *,
+    ends: Collection[str] = (),
     streamer: TextStreamer | None = None,
 ) -> list[str]:
     """The model's answers, as one batch, without special tokens.
 
-    Prompts of different lengths are filled up on the left, where the model does not look. A streamer gets the tokens
-    of a single prompt as they come, but not with several beams.
+    Prompts of different lengths are filled up on the left, where the model does not look. ends: tokens that end an
+    answer, besides those of tokenizer and model. A streamer gets the tokens of a single prompt as they come, but not
+    with several beams.
     """
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), tokenizer.pad_token_id, dtype=torch.int64)
@@ -83,7 +88,7 @@ def complete(
         output = net.generate(
             ids.to(net.device),
             attention_mask=mask.to(net.device),
-            generation_config=decoding.config(net, tokenizer),
+            generation_config=decoding.config(net, tokenizer, ends),
             streamer=streamer,
         )
     return cast("list[str]", tokenizer.batch_decode(cast(Tensor, output)[:, width:], skip_special_tokens=True))

@@ -64,11 +64,12 @@ def test_a_model_in_training_answers_and_goes_on_as_it_was(llama, tokenizer):
     assert all(p.grad is None for p in net.parameters())
 
 
-def test_answers_end_where_the_model_or_the_tokenizer_says(llama, tokenizer):
+def test_answers_end_where_the_caller_the_tokenizer_or_the_model_says(llama, tokenizer):
     net = readable(load(llama))
     answer = complete(net, tokenizer, PROMPTS[:1], decoding())[0]
     assert len(answer) == 12
     first = tokenizer.convert_tokens_to_ids(answer[0])
+    assert complete(net, tokenizer, PROMPTS[:1], decoding(), ends=[answer[0]])[0] == answer[0]
     ending = copy.deepcopy(tokenizer)
     ending.eos_token = answer[0]
     assert complete(net, ending, PROMPTS[:1], decoding())[0] == answer[0]
