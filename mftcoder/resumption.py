@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mftcoder import status
 from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 
@@ -98,8 +99,8 @@ def _runs(run_dir: Path, resume: str) -> list[Path]:
 
 
 def _finished(run: Path) -> bool:
-    status = run / "status.json"
-    return status.is_file() and '"state": "done"' in status.read_text(encoding="utf-8")
+    found = status.read(run)
+    return found is not None and found.state == "completed"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

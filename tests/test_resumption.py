@@ -53,7 +53,7 @@ def test_the_run_itself_comes_before_newer_ones_beside_it(tmp_path: Path) -> Non
 
 def test_auto_leaves_finished_runs_alone(tmp_path: Path) -> None:
     make_run(tmp_path / "a", 1, age=100, status="preempted")
-    make_run(tmp_path / "b", 5, age=1, status="done")
+    make_run(tmp_path / "b", 5, age=1, status="completed")
     assert found("auto", tmp_path / "c") == "a/1"
     assert found("latest", tmp_path / "c") == "b/5"
 
