@@ -151,7 +151,8 @@ class DeepSpeed(Distributed):
             saved = [(p, state[names[id(p)]]) for p in parameters if names[id(p)] in state]
             for p, values in saved[:1]:
                 self.optimizer.state[flat] = {
-                    key: torch.zeros_like(flat) if _is_cut(v, self._shape(p)) else copy.deepcopy(v) for key, v in values.items()
+                    key: torch.zeros_like(flat) if _is_cut(v, self._shape(p)) else copy.deepcopy(v)
+                    for key, v in values.items()
                 }
             self._link_states()
             for p, values in saved:

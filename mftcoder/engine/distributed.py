@@ -20,8 +20,9 @@ from mftcoder.engine.precision import Device, choose_device
 class Distributed(Engine):
     """One of num_nodes * num_processes processes, each with a device of its own.
 
-    device, mixed_precision: as for engine=single. num_processes: on each node. num_nodes, rendezvous (host:port of the
-    first node): for the launcher. timeout_seconds: a process that waits longer than this for the others ends the run.
+    device, mixed_precision: as for engine=single. num_processes: on each node. num_processes and num_nodes may be None,
+    and are then what was started. rendezvous: where the nodes meet, for the launcher. timeout_seconds: a process that
+    waits longer than this for the others ends the run.
     """
 
     def __init__(
@@ -29,17 +30,17 @@ class Distributed(Engine):
         *,
         device: Device,
         mixed_precision: MixedPrecision,
-        num_processes: int,
-        num_nodes: int,
+        num_processes: int | None,
+        num_nodes: int | None,
         rendezvous: str | None,
         timeout_seconds: float,
     ) -> None:
         numbers = {"num_processes": num_processes, "num_nodes": num_nodes, "timeout_seconds": timeout_seconds}
-        if faults := [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n <= 0]:
+        if faults := [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n is not None and n <= 0]:
             raise ValueError("\n".join(faults))
         self.device_choice = device
         self.mixed_precision = mixed_precision
-        self.processes = num_processes * num_nodes
+        self.processes = None if num_processes is None or num_nodes is None else num_processes * num_nodes
         self.rendezvous = rendezvous
         self.timeout = timedelta(seconds=timeout_seconds)
 
@@ -93,7 +94,7 @@ class Distributed(Engine):
     def _check_world(self) -> None:
         """Every library falls back to training one lonely copy in each process where this is wrong."""
         found = int(os.environ.get("WORLD_SIZE", "1"))
-        if found != self.processes:
+        if self.processes is not None and found != self.processes:
             raise ValueError(
                 f"engine.num_processes * engine.num_nodes is {self.processes}, but {found} process(es) were started "
                 f"(WORLD_SIZE={os.environ.get('WORLD_SIZE', 'not set')}); give both the same number, or unset RANK "
