@@ -57,14 +57,12 @@ def encode(
     guarded: list[Rendering] = []
     for i, example in enumerate(examples):
         try:
-            if isinstance(example, Pretokenised):
+            if isinstance(example, Dialogue):
+                dialogue, hidden = tokens.sanitizer.hide(example, template.sanitize)
+                rendering = (i, example, template.render(dialogue, tokenizer))
+                (guarded if hidden else plain).append(rendering)
+            else:
                 done[i] = pretokenised(example, len(tokenizer))
-                continue
-            if isinstance(example, Preference):
-                raise ValueError("a preference pair; expected a dialogue or a text")
-            dialogue, hidden = tokens.sanitizer.hide(example, template.sanitize)
-            rendering = (i, example, template.render(dialogue, tokenizer))
-            (guarded if hidden else plain).append(rendering)
         except UserError:
             raise
         except ValueError as error:
@@ -152,8 +150,10 @@ def texts(segments: Sequence[Segment], tokenization: Tokenization) -> Iterator[s
         yield "".join(segment.text for segment in segments[start:stop])
 
 
-def pretokenised(example: Pretokenised, vocabulary: int) -> Encoded:
-    """The tokens as they came; ValueError if this tokenizer has no such ids."""
+def pretokenised(example: Pretokenised | Preference, vocabulary: int) -> Encoded:
+    """The tokens as they came; ValueError if this tokenizer has no such ids, or if it is a pair."""
+    if isinstance(example, Preference):
+        raise ValueError("a preference pair; expected a dialogue or a text")
     ids = example.ids
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
         raise ValueError(

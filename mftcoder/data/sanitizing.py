@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer
 
 from mftcoder.core.dialogue import Dialogue
-from mftcoder.template.base import Sanitize, Segment
+from mftcoder.template.base import Sanitize, Segment, any_of
 
 STAND_INS = 0x100000  # in a private plane of Unicode, which texts do not use
 
@@ -32,8 +32,7 @@ class Sanitizer:
         self.original = tokenizer
         self.controls = {i: token for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         names = [token.content for token in self.controls.values()]
-        longest_first = sorted(names, key=len, reverse=True)
-        self.control = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self.control = any_of(names)
         self.hidden = {name: chr(STAND_INS + k) for k, name in enumerate(names)}
         self.acting = {name: chr(STAND_INS + len(names) + k) for k, name in enumerate(names)}
         self.words = str.maketrans({stand_in: name for name, stand_in in self.hidden.items()})
@@ -73,7 +72,7 @@ class Sanitizer:
         if isinstance(value, str):
             return self.control.sub(lambda match: self.hidden[match[0]], value)
         if isinstance(value, Mapping):
-            return {key: self.hidden_in(item) for key, item in value.items()}
+            return {self.hidden_in(key): self.hidden_in(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
             return type(value)(map(self.hidden_in, value))
         return value
@@ -97,7 +96,7 @@ class Sanitizer:
     @cached_property
     def meaning(self) -> NDArray[np.int32]:
         """For each id of `tokenizer`, the id of the original one; -1 for the control tokens, which it must not give."""
-        meaning = np.arange(self.tokenizer.get_vocab_size(with_added_tokens=True), dtype=np.int32)
+        meaning = np.arange(max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1, dtype=np.int32)
         for i, token in self.controls.items():
             meaning[i] = -1
             meaning[self.tokenizer.token_to_id(self.acting[token.content])] = i

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -111,6 +113,11 @@ def control(token: str, tokenizer: PreTrainedTokenizerBase) -> str:
             f"{', '.join(known) or 'none'}); choose another template, as template=native or template=mftcoder"
         )
     return token
+
+
+def any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Matches any of the tokens, and of two that begin alike the longer one; if there are none, nothing."""
+    return re.compile("|".join(map(re.escape, sorted(tokens, key=len, reverse=True))) or "(?!)")
 
 
 def refuse_tools(dialogue: Dialogue) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
+from mftcoder.template.base import any_of
 
 OPEN, CLOSE = "\U0010f000", "\U0010f001"  # private characters, which texts do not use
 MARKED = re.compile(f"{OPEN}([^{OPEN}{CLOSE}]*){CLOSE}")
@@ -52,14 +53,15 @@ def derived(dialogue: Dialogue, text: str, render: Render, manner: Manner) -> li
             f"the chat template asks for an answer by {manner.opening!r}, which stands {len(starts)} times in the "
             f"dialogue, for {len(answers)} answers: what is learnt cannot be told (mark it with {{% generation %}})"
         )
-    closing = re.compile("|".join(map(re.escape, sorted(manner.closing))))
+    closing = any_of(manner.closing)
     spans = []
     for i, start, following in zip(answers, starts, [*starts[1:], len(text)], strict=True):
         words = dialogue.turns[i].content.strip()
         at = text.find(words, start, following)
         end = closing.search(text, max(start, at + len(words)), following)
         if end is None:
-            raise ValueError(f"turn {i + 1}: the chat template does not end this answer with {closing.pattern}")
+            ends = " or ".join(sorted(manner.closing))
+            raise ValueError(f"turn {i + 1}: the chat template does not end this answer with {ends}")
         spans.append((start, end.end()))
     return spans
 

@@ -13,11 +13,10 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
-from mftcoder.template.base import Sanitize, Segment, Template, TrainOn
+from mftcoder.template.base import Sanitize, Segment, Template, TrainOn, any_of
 from mftcoder.template.boundaries import Manner, Span, derived, marked, merged, observe
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-SPACE = re.compile(r"\s*")
 
 
 class Rendered(Template):
@@ -54,7 +53,7 @@ class Rendered(Template):
         for i, (start, stop) in enumerate(said):
             if start < at:
                 raise ValueError(f"the template shows turn {i + 1} before what ends the turn before it")
-            after = stop + len(SPACE.match(text, stop)[0])  # type: ignore[index]  # it matches the empty string too
+            after = next((k for k in range(stop, len(text)) if not text[k].isspace()), len(text))
             segments += [Segment(text[at:start], frames, i), Segment(text[start:stop], trained[i], i)]
             segments.append(Segment(text[stop:after], frames, i))
             at = after
@@ -100,8 +99,7 @@ def message(turn: Turn) -> dict[str, Any]:
 @lru_cache
 def controls(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     """Matches any control token."""
-    names = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
+    return any_of(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 @lru_cache

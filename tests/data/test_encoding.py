@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from mftcoder.data.faults import Fault
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
 from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.native import Native
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 TURNS = (
@@ -123,6 +125,16 @@ def test_control_tokens_in_words_may_be_refused_or_kept(tokenizer: PreTrainedTok
         one(turns, tokenizer, template(sanitize="error"))
     kept = one(turns, tokenizer, template(sanitize="keep"))
     assert (kept.ids == tokenizer.eos_token_id).sum() == 2
+
+
+def test_control_tokens_in_keys_do_not_act_either(chat_tokenizer: PreTrainedTokenizerFast) -> None:
+    shows = deepcopy(chat_tokenizer)
+    shows.chat_template = "{% if tools %}{{ tools | tojson }}{% endif %}" + chat_tokenizer.chat_template
+    native = Native(variables={}, train_on="assistant", sanitize="escape")
+    turns = (Turn("user", "q"), Turn("assistant", "a"))
+    encoded = encode([Dialogue(turns, "x:1", tools=({"</s>": "<|im_end|>"},))], native, shows)[0]
+    assert shows.decode(encoded.ids).startswith('[{"</s>": "<|im_end|>"}]<|im_start|>user')
+    assert sum(encoded.ids >= 256) == 4
 
 
 @pytest.mark.parametrize("place", ["tool_calls", "extra", "tools"])
