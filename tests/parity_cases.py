@@ -1,4 +1,4 @@
-"""Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py ENGINE WORK CASE..."""
+"""Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py ENGINE DTYPE WORK."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,7 +40,6 @@ class Case:
 
     method: str
     micro_batches: int
-    dtype: str
     padding_mode: str = "pack"
     tied: bool = False
     gradient_checkpointing: bool = False
@@ -49,13 +47,13 @@ class Case:
 
 
 CASES = {
-    "full-1": Case("full", 1, "float64", padding_mode="padding"),
-    "full-4": Case("full", 4, "float64", tied=True, gradient_checkpointing=True),
-    "full-unclipped": Case("full", 2, "float64", max_grad_norm=None),
-    "lora-1": Case("lora", 1, "float64"),
-    "lora-4": Case("lora", 4, "float64", gradient_checkpointing=True),
-    "qlora-1": Case("qlora", 1, "float32"),
-    "qlora-4": Case("qlora", 4, "float32"),
+    "full-1": Case("full", 1, padding_mode="padding"),
+    "full-4": Case("full", 4, tied=True, gradient_checkpointing=True),
+    "full-unclipped": Case("full", 2, max_grad_norm=None),
+    "lora-1": Case("lora", 1),
+    "lora-4": Case("lora", 4, gradient_checkpointing=True),
+    "qlora-1": Case("qlora", 1),
+    "qlora-4": Case("qlora", 4),
 }
 
 
@@ -99,11 +97,24 @@ def make_engine(name: str, **changes: Any) -> Engine:
     return instantiate(node)
 
 
-def make_trainer(engine: Engine, case: Case, work: Path) -> Trainer:
+class Objective(SFT):
+    """Poisons the loss or the totals of rank 1, or of the only rank, when told to."""
+
+    poison: str | None = None
+
+    def losses(self, *args: Any) -> Any:
+        loss, totals = super().losses(*args)
+        if self.poison == "loss":
+            loss = loss * float("nan")
+        return loss, totals * float("inf") if self.poison == "totals" else totals
+
+
+def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
     """Everything as the verb train puts it together."""
     model = CausalLM(
         pretrained_model_path=str(work / f"model-{case.tied}"), local_copy=None, revision=None, trust_remote_code=False,
-        dtype=case.dtype, attn_implementation=None, gradient_checkpointing=case.gradient_checkpointing,
+        dtype="float32" if case.method == "qlora" else dtype, attn_implementation=None,
+        gradient_checkpointing=case.gradient_checkpointing,
     )  # fmt: skip
     lora = LoRA(
         lora_rank=4, lora_alpha=8, lora_dropout=0.0, bias="none", target_modules=None, target_parameters=None,
@@ -120,7 +131,7 @@ def make_trainer(engine: Engine, case: Case, work: Path) -> Trainer:
     balancer.start([f"task{t}" for t in range(TASKS)])
     return Trainer(
         engine=engine,
-        objective=SFT(reduction="token", normalization="step", loss_kernel="fused"),
+        objective=Objective(reduction="token", normalization="step", loss_kernel="fused"),
         balancer=balancer,
         collate=partial(collate, padding_mode=case.padding_mode, pad_id=0),
         learning_rate=lambda peak, step: peak * (1 - step / 10),
@@ -162,34 +173,38 @@ def load(engine: Engine, directory: Path) -> None:
     engine.load_state_dict(serialize.read(directory, "optimizer"))
 
 
-def train(engine: Engine, case: Case, work: Path, out: Path) -> None:
-    """Five steps, with the state after the third and the last written to `out`."""
-    trainer = make_trainer(engine, case, work)
+def train(trainer: Trainer, case: Case, out: Path) -> None:
+    """Five steps, two that are not finite, and one more; the state after the third, the fifth and the last in `out`."""
+    engine, objective = trainer.engine, trainer.objective
     reports = list(run(trainer, case, 0, MIDDLE))
     save(engine, out / "middle")
     reports += run(trainer, case, MIDDLE, STEPS)
     save(engine, out / "last")
+    for objective.poison in ("loss", "totals") if engine.rank == engine.world_size - 1 else (None, None):
+        reports += run(trainer, case, STEPS, STEPS + 1)
+    objective.poison = None
+    save(engine, out / "refused")
+    reports += run(trainer, case, STEPS, STEPS + 1)
+    save(engine, out / "after")
     if engine.rank == 0:
         (out / "reports.json").write_text(json.dumps(reports))
 
 
-def resume(engine: Engine, case: Case, work: Path, source: Path, out: Path) -> None:
+def resume(trainer: Trainer, case: Case, source: Path, out: Path) -> None:
     """The last two steps after another engine's first three."""
-    trainer = make_trainer(engine, case, work)
-    load(engine, source / "middle")
+    load(trainer.engine, source / "middle")
     list(run(trainer, case, MIDDLE, STEPS))
-    save(engine, out)
+    save(trainer.engine, out / "resumed")
 
 
 def main() -> None:
-    name, work, *cases = sys.argv[1:]
+    name, dtype, work = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     torch.set_num_threads(1)
     engine = make_engine(name)
     engine.start(seed=0)
-    for case in cases:
-        train(engine, CASES[case], Path(work), Path(work) / name / case)
-        source = Path(work) / "single" / case
-        resume(engine, CASES[case], Path(work), source, Path(work) / name / f"{case}-resumed")
+    for key, case in CASES.items():
+        train(make_trainer(engine, case, dtype, work), case, work / name / key)
+        resume(make_trainer(engine, case, dtype, work), case, work / f"single-{dtype}" / key, work / name / key)
     engine.finish()
     sys.stdout.flush()
     os._exit(0)  # Gloo's threads sometimes abort the interpreter's own exit.
