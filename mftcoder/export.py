@@ -49,13 +49,15 @@ def export(
     if target.exists():
         raise UserError(f"output={target}: exists already; name a directory that does not")
     trained = find(checkpoint, model=model, quantization=quantization)
-    net, tokenizer = trained.load(choose_device(device))
+    place = choose_device(device)
+    net, tokenizer = trained.load(place)
     probe = Probe.of(net, tokenizer)
-    merged = merge(_adapted(trained, net, merge_into), probe)
+    net = merge(_adapted(trained, net, merge_into), probe)
     staged = target.with_name(f".{target.name}-{uuid4().hex}")
     try:
-        _write(merged, tokenizer, staged, cast(torch.dtype, getattr(torch, dtype)))
-        difference = probe.difference(trained.model.at(staged).load(None, net.device, frozen=True))
+        _write(net, tokenizer, staged, cast(torch.dtype, getattr(torch, dtype)))
+        del net  # One at a time is enough in memory.
+        difference = probe.difference(trained.model.at(staged).load(None, place, frozen=True))
         print(f"{target} ({dtype}) against the model as it was trained: {difference}")
         if not difference.nats <= tolerance:
             raise UserError(

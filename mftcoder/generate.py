@@ -52,6 +52,8 @@ def generate(
     """
     if prompt is not None and prompts is not None:
         raise UserError(f"prompt={prompt!r} and prompts={prompts!r}: give one of the two")
+    if per_device_eval_batch_size < 1:
+        raise UserError(f"per_device_eval_batch_size: {per_device_eval_batch_size} is below 1")
     seed_all(seed)
     trained = find(checkpoint, model=model, quantization=quantization)
     net, tokenizer = trained.load(choose_device(device))
@@ -153,8 +155,8 @@ def _question(record: dict[str, Any], origin: str, system: str | None) -> Dialog
     if isinstance(prompt := record.get("prompt"), str) and record.keys() <= {"prompt", "system", "id"}:
         return Dialogue((*opening(record.get("system", system)), Turn("user", prompt)), origin)
     example = parse(record, origin, format=None, columns={})
-    if not isinstance(example, Dialogue):
-        raise ValueError(f"{type(example).__name__.lower()} records hold no question; expected a prompt or a dialogue")
+    if not isinstance(example, Dialogue) or example.kind == "verbatim":
+        raise ValueError("a record that is no dialogue holds no question; expected a prompt or a dialogue")
     if example.kind == "text":
         return example
     turns = example.turns[:-1] if example.turns[-1].role == "assistant" else example.turns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -19,6 +20,8 @@ from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import ADAPTER
 from mftcoder.peft.base import quiet
 from mftcoder.quantization.base import Quantization
+
+log = logging.getLogger(__name__)
 
 FromRun = Literal["run"]
 
@@ -51,9 +54,11 @@ class Trained:
 def find(checkpoint: str | None, *, model: CausalLM | FromRun, quantization: Quantization | FromRun | None) -> Trained:
     """What `checkpoint` means: a run (its latest step), a step, any directory with an adapter or a model, or None.
 
-    Raises UserError where there is no such checkpoint.
+    Without a checkpoint, "run" quantises nothing. Raises UserError where there is no such checkpoint.
     """
     weights = None if checkpoint is None else _weights(Path(checkpoint))
+    if weights is None and quantization == "run":
+        quantization = None
     return Trained(
         model=of_run("model", model, weights),
         quantization=of_run("quantization", quantization, weights),
@@ -80,12 +85,15 @@ def of_run(name: str, given: object, weights: Path | None) -> Any:
 
 def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
     """`net` with the adapter in a directory. Raises UserError where the two do not fit."""
+    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     try:
         with quiet():
-            return PeftModel.from_pretrained(net, str(adapter))
+            adapted = PeftModel.from_pretrained(net, str(adapter))
     except (RuntimeError, ValueError) as error:
-        base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
         raise UserError(f"the adapter in {adapter} does not fit {net.name_or_path}, but {base}: {error}") from error
+    if base != net.name_or_path:
+        log.warning("the adapter in %s was trained over %s, not over %s", adapter, base, net.name_or_path)
+    return adapted
 
 
 def _weights(path: Path) -> Path:

@@ -85,14 +85,7 @@ def test_a_conversation_remembers_until_an_empty_line(run, tmp_path, capsys, mon
 
 def test_the_base_model_answers_without_a_checkpoint(run, tmp_path, capsys):
     places = [f"model.{key}={run.tree['model'][key]}" for key in ("directory", "hidden_size")]
-    settings = [
-        "model=tiny",
-        *places,
-        "quantization=none",
-        "template=mftcoder",
-        "prompt=hi",
-        "decoding.max_new_tokens=4",
-    ]
+    settings = ["model=tiny", *places, "template=mftcoder", "decoding.max_new_tokens=4"]
     verb, parts = config.verb(config.load(*settings, "prompt=hi", config_name="generate"))
     verb(**parts, run_dir=tmp_path)
     assert capsys.readouterr().out.strip()
@@ -109,6 +102,8 @@ def test_draws_follow_the_seed(run, tmp_path, capsys):
 def test_two_kinds_of_prompts_are_refused(run, tmp_path):
     with pytest.raises(UserError, match="give one of the two"):
         call(run, tmp_path, "prompt=a", "prompts=b")
+    with pytest.raises(UserError, match="per_device_eval_batch_size: 0"):
+        call(run, tmp_path, "per_device_eval_batch_size=0")
 
 
 def test_all_unusable_records_are_named(tmp_path):
@@ -116,7 +111,7 @@ def test_all_unusable_records_are_named(tmp_path):
     source.write_text('{"prompt": "fine"}\nnot json\n{"question": "no answer"}\n{"input_ids": [1, 2]}\n')
     with pytest.raises(UserError) as error:
         read_questions(source, None)
-    for line, reason in ((2, "not JSON"), (3, "fit none of the shapes"), (4, "hold no question")):
+    for line, reason in ((2, "not JSON"), (3, "fit none of the shapes"), (4, "holds no question")):
         assert f"{source}:{line}: " in str(error.value)
         assert reason in str(error.value)
     with pytest.raises(UserError, match="no such file"):

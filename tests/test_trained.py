@@ -58,7 +58,7 @@ def test_what_is_given_wins(run):
 
 def test_without_a_checkpoint_there_is_the_base(run):
     tiny = run.model()
-    net, _ = find(None, model=tiny, quantization=None).load(CPU)
+    net, _ = find(None, model=tiny, quantization="run").load(CPU)
     assert torch.equal(logits(net), logits(tiny.load(None, CPU, frozen=True)))
 
 
@@ -75,6 +75,13 @@ def test_an_adapter_without_a_run_needs_the_model_named(run, tmp_path):
         find(str(tmp_path), model="run", quantization="run")
     trained = find(str(tmp_path), model=run.model(), quantization=None)
     assert trained.is_adapter
+
+
+def test_an_adapter_over_another_base_of_the_same_shape_is_named(run, caplog):
+    find(str(run.directory), model=run.model(), quantization="run").load(CPU)
+    assert "was trained over" not in caplog.text
+    find(str(run.directory), model=run.model(init_seed=1), quantization="run").load(CPU)
+    assert "was trained over" in caplog.text
 
 
 def test_an_adapter_over_another_base_is_refused(run):

@@ -58,7 +58,8 @@ class ModelWeights:
 
     def load(self, directory: Path) -> None:
         """Read back what a snapshot wrote; every rank must call it. Raises UserError where the files are not there."""
-        weights = load_adapter(self.net, directory) if isinstance(self.net, PeftModel) else load_model(directory)
+        net = self.net
+        weights = load_adapter(net, directory) if isinstance(net, PeftModel) else load_model(net, directory)
         self.engine.load_weights({PREFIX + name: tensor for name, tensor in weights.items()})
 
 
@@ -100,14 +101,15 @@ def save_model(net: PreTrainedModel, tensors: Tensors, directory: Path, *, origi
     config.save_pretrained(directory)
 
 
-def load_model(directory: Path) -> dict[str, Tensor]:
-    """What `save_model` wrote, under the names in the files."""
+def load_model(net: PreTrainedModel, directory: Path) -> dict[str, Tensor]:
+    """The parameters that `save_model` wrote under their names in `net`."""
     files = sorted(directory.glob("model*.safetensors"))
     if not files:
         raise UserError(
             f"{directory} holds no model*.safetensors; it was not saved by a run without adapter (peft=none)"
         )
-    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+    names = {name for name, _ in net.named_parameters()}
+    return {name: tensor for file in files for name, tensor in load_file(file).items() if name in names}
 
 
 def _adapter_keys(net: PeftModel) -> dict[str, str]:
