@@ -9,6 +9,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from mftcoder.core.dialogue import Dialogue
+from mftcoder.core.errors import UserError
 from mftcoder.data.encoding import Encoded, encode
 from mftcoder.data.faults import Fault
 from mftcoder.data.fitting import TooLong, fit
@@ -40,6 +41,8 @@ def previews(
             encoded = encode(
                 [parse(record, origin, format=source.format, columns=source.columns)], template, tokenizer
             )[0]
+        except UserError:
+            raise
         except ValueError as error:
             yield Text(str(error), style="red")
             continue

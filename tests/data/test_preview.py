@@ -6,12 +6,15 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Turn
+from mftcoder.core.errors import UserError
 from mftcoder.data.encoding import encode
 from mftcoder.data.preview import LEARNT, READ, coloured, previews
 from mftcoder.data.source import Source
+from mftcoder.template.chatml import ChatML
 from mftcoder.template.mftcoder import MFTCoder
 
 TEMPLATE = MFTCoder(
@@ -72,3 +75,11 @@ def test_records_are_shown_as_they_come_out_and_why_they_do_not(
     ]
     whole = previews(source, TEMPLATE, tokenizer, number=2, seq_length=40, too_long=None)
     assert [text.plain.splitlines()[0] for text in whole][1] == f"{path}:2, 54 tokens, 9 learnt, whole 1/1"
+
+
+def test_a_template_that_cannot_do_stops_at_once(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    source = Source((str(tmp_path),), format=None, columns={})
+    chatml = ChatML(tokenization="whole", train_on="assistant", sanitize="escape")
+    with pytest.raises(UserError, match="no control token"):
+        list(previews(source, chatml, tokenizer, number=6, seq_length=40, too_long="split"))

@@ -220,8 +220,12 @@ MESSAGES = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({}, "its keys (none) fit none of the shapes chat_rounds"),
-        ({"foo": 1, "bar": None}, "its keys ('foo') fit none of the shapes"),
+        ({}, "its keys (none) fit no shape; expected those of chat_rounds, messages"),
+        ({"foo": 1, "bar": None}, "its keys ('foo') fit no shape; expected those of chat_rounds"),
+        (
+            {"answer": "a"},
+            "expected those of prompt_answer (prompt, answer), question_answer (question, answer), query",
+        ),
         ({"messages": "hi"}, "messages: str 'hi'; expected a list of messages"),
         ({"messages": []}, "no turns; expected at least one of the user"),
         ({"messages": [7]}, "messages[0]: int 7; expected an object as"),
