@@ -40,9 +40,8 @@ def detect(record: Record) -> Format:
     listed = ", ".join(sorted(map(repr, keys))) or "none"
     if fits:
         raise ValueError(f"its keys ({listed}) fit the shapes {', '.join(fits)}; say which, as format: {fits[0]}")
-    raise ValueError(
-        f"its keys ({listed}) fit none of the shapes {', '.join(SHAPES)}; say which are which with columns"
-    )
+    near = [f"{name} ({', '.join(shape.keys)})" for name, shape in SHAPES.items() if keys.intersection(shape.keys)]
+    raise ValueError(f"its keys ({listed}) fit no shape; expected those of {', '.join(near or SHAPES)}: use columns")
 
 
 def dialogues(example: Example) -> Sequence[Dialogue]:
