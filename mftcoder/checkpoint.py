@@ -27,7 +27,8 @@ from uuid import uuid4
 from mftcoder import resumption
 from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
-from mftcoder.core.state import Progress, State, Stateful
+from mftcoder.core.progress import Keep, Progress
+from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ class Snapshot:
     """A copy of the state at one step, ready to be written whenever."""
 
     step: int
-    best_step: int | None
+    pointers: Mapping[str, int]
+    kept: set[int]
     write_weights: Callable[[Path], None]
     parts: dict[str, serialize.Encoded]
     metrics: Mapping[str, float]
@@ -53,7 +55,8 @@ class Checkpoints:
     """Saves a run's state every so often, keeps a few, and finds the one to go on from.
 
     checkpointing_steps: optimizer steps between two checkpoints. saving_limit: how many to keep (None: all); the newest
-    and the best always stay. asynchronous: copy the state, then write it while training goes on.
+    and the best always stay. keep: what is saved and stays besides, the best step of each task or the Pareto set.
+    asynchronous: copy the state, then write it while training goes on.
     Raises ValueError for numbers below 1.
     """
 
@@ -62,6 +65,7 @@ class Checkpoints:
         *,
         checkpointing_steps: int | None,
         saving_limit: int | None,
+        keep: Keep,
         asynchronous: bool,
     ) -> None:
         numbers = {"checkpointing_steps": checkpointing_steps, "saving_limit": saving_limit}
@@ -69,6 +73,7 @@ class Checkpoints:
             raise ValueError("\n".join(faults))
         self.checkpointing_steps = checkpointing_steps
         self.saving_limit = saving_limit
+        self.keep = keep
         self.asynchronous = asynchronous
 
     def start(
@@ -102,7 +107,7 @@ class Checkpoints:
     def due(self, progress: Progress) -> bool:
         """Whether to save now: at every interval, and whenever the run has never been better."""
         every = self.checkpointing_steps
-        return (every is not None and progress.step % every == 0) or progress.best_step == progress.step
+        return (every is not None and progress.step % every == 0) or progress.step in progress.worth(self.keep)
 
     def save(self, state: State, *, metrics: Mapping[str, float]) -> None:
         """Save the state as step `state.progress.step`; every rank must call it, and all raise if it fails.
@@ -115,7 +120,9 @@ class Checkpoints:
         parts = {name: part.state_dict() for name, part in _parts(state).items()}
         if self.engine.rank == 0:
             encoded = {name: serialize.encode(part) for name, part in parts.items()}
-            snapshot = Snapshot(state.progress.step, state.progress.best_step, write_weights, encoded, dict(metrics))
+            progress = state.progress
+            kept = progress.worth(self.keep)
+            snapshot = Snapshot(progress.step, progress.notable(), kept, write_weights, encoded, dict(metrics))
             self.pending = self.writer.submit(self._write, snapshot)
         if not self.asynchronous:
             self._settle()
@@ -195,8 +202,9 @@ class Checkpoints:
                 f"{self.directory / name} could not be saved: {error}; the earlier checkpoints are as they were"
             ) from error
         manifest.write_text(self.directory / "latest", name)
-        if snapshot.best_step == snapshot.step:
-            manifest.write_text(self.directory / "best", name)
+        for pointer, step in snapshot.pointers.items():
+            if step == snapshot.step:
+                manifest.write_text(self.directory / pointer, name)
         self._prune(snapshot)
 
     def _stage(self, snapshot: Snapshot, staged: Path) -> None:
@@ -211,10 +219,10 @@ class Checkpoints:
         manifest.seal(staged, step=snapshot.step, metrics=dict(snapshot.metrics), versions=_versions())
 
     def _prune(self, snapshot: Snapshot) -> None:
-        """Delete the oldest steps beyond the limit, but never this one or the best."""
+        """Delete the oldest steps beyond the limit, but never this one or one worth keeping."""
         if self.saving_limit is None:
             return
-        kept = {f"{resumption.STEP}{step:06d}" for step in (snapshot.step, snapshot.best_step) if step is not None}
+        kept = {f"{resumption.STEP}{step:06d}" for step in (snapshot.step, *snapshot.kept)}
         others = [step for step in resumption.steps(self.run_dir) if step.name not in kept]
         room = max(self.saving_limit - len(kept), 0)
         for step in others[: len(others) - room]:

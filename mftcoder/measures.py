@@ -11,7 +11,6 @@ import torch
 
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.coefficients import EffectiveWeights
-from mftcoder.core.state import Progress
 from mftcoder.loop import Report
 from mftcoder.task_gradients import cosines
 
@@ -42,24 +41,14 @@ def train_metrics(report: Report, effective: EffectiveWeights, tasks: Sequence[s
 
 def valid_metrics(losses: TaskLosses, tasks: Sequence[str]) -> Metrics:
     """valid/loss, the mean over the tasks of their token means, and each task's own."""
-    mean = losses.mean
-    return {"valid/loss": float(mean[losses.present].mean()), **_by_task("valid/loss", mean, tasks)}
+    by_task = task_losses(losses, tasks)
+    mean = sum(by_task.values()) / len(by_task)
+    return {"valid/loss": mean, **{f"valid/loss/{task}": loss for task, loss in by_task.items()}}
 
 
-def note_validation(progress: Progress, metrics: Metrics, tasks: Sequence[str]) -> None:
-    """Remember what was best, overall and by task, and for how many validations there was nothing better."""
-    overall = metrics["valid/loss"]
-    if progress.best_loss is None or overall < progress.best_loss:
-        progress.best_loss, progress.best_step, progress.stalls = overall, progress.step, 0
-    else:
-        progress.stalls += 1
-    for task in tasks:
-        loss = metrics.get(f"valid/loss/{task}")
-        if loss is None:
-            continue
-        progress.first_task_losses.setdefault(task, loss)
-        if loss < progress.best_task_losses.get(task, math.inf):
-            progress.best_task_losses[task], progress.best_task_steps[task] = loss, progress.step
+def task_losses(losses: TaskLosses, tasks: Sequence[str]) -> dict[str, float]:
+    """The mean loss of each task that is there."""
+    return {task: mean for task, mean in zip(tasks, losses.mean.tolist(), strict=True) if not math.isnan(mean)}
 
 
 def peak_memory(device: torch.device) -> int:

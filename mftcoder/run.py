@@ -17,7 +17,7 @@ from mftcoder.core.state import State
 from mftcoder.data.corpus import Corpus
 from mftcoder.data.sampler import Sampler
 from mftcoder.loop import MicroBatches, Report, Trainer, steps
-from mftcoder.measures import Metrics, note_validation, train_metrics, valid_metrics
+from mftcoder.measures import Metrics, task_losses, train_metrics, valid_metrics
 from mftcoder.samples import Samples
 from mftcoder.signals import StopRequest
 from mftcoder.tracker.composite import Trackers
@@ -56,6 +56,7 @@ class Run:
         progress = self.state.progress
         if self.checkpoints.restore(self.state):
             self.trackers.resume(progress.step)
+            self._weigh()
         else:
             self._begin()
         for report in steps(self.trainer, progress.step, self.total_steps, self._take):
@@ -76,7 +77,7 @@ class Run:
         self.samples.write(progress.step)
         if self.trainer.engine.rank == 0:
             summary.show(progress, self.run_dir)
-        best = list(progress.best_task_losses.values())
+        best = [found[1] for task in progress.tasks if (found := progress.best(task))]
         return sum(best) / len(best) if best else None
 
     def _begin(self) -> None:
@@ -126,9 +127,26 @@ class Run:
         log.warning(message)
 
     def _validate(self) -> Metrics:
-        metrics = valid_metrics(self.validator.losses(), self.corpus.tasks)
-        note_validation(self.state.progress, metrics, self.corpus.tasks)
-        return metrics
+        losses = self.validator.losses()
+        progress = self.state.progress
+        progress.validations.append((progress.step, task_losses(losses, self.corpus.tasks)))
+        self._freeze()
+        return valid_metrics(losses, self.corpus.tasks)
+
+    def _freeze(self) -> None:
+        """Hold at its floor each task that has not improved for long, and leave it there."""
+        progress, limit = self.state.progress, self.plan.freeze_stall_num
+        new = [t for t in progress.tasks if t not in progress.frozen and limit and progress.stalls(t) >= limit]
+        for task in new:
+            log.info("step %d: %s has stopped improving and is frozen", progress.step, task)
+        progress.frozen += new
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Give the trainer the tasks' own weights, those of frozen tasks cut down."""
+        factors = [self.plan.frozen_weight if t in self.state.progress.frozen else 1.0 for t in self.corpus.tasks]
+        priors = torch.tensor(self.corpus.weights, dtype=torch.float64)
+        self.trainer.priors = priors * torch.tensor(factors, dtype=torch.float64)
 
     def _stop_requested(self) -> bool:
         """Whether any rank was asked to stop: all must leave after the same step."""
@@ -138,7 +156,15 @@ class Run:
         return every is not None and self.state.progress.step % every == 0
 
     def _stalled(self) -> bool:
-        return self.plan.early_stopping and self.state.progress.stalls >= self.plan.early_stopping_stall_num
+        """Whether what early stopping watches has seen no new best for long enough."""
+        plan, progress = self.plan, self.state.progress
+        if not plan.early_stopping:
+            return False
+        if plan.early_stopping_on == "mean":
+            return progress.stalls() >= plan.early_stopping_stall_num
+        watched = progress.tasks if plan.early_stopping_on in ("all", "any") else plan.early_stopping_on
+        over = [progress.stalls(task) >= plan.early_stopping_stall_num for task in watched]
+        return any(over) if plan.early_stopping_on == "any" else bool(over) and all(over)
 
     def _warn_of_departures(self) -> None:
         """Once the mean means something, say where tasks do not get the weight that was meant for them."""

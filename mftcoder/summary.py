@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mftcoder.core.state import Progress
+from mftcoder.core.progress import Progress
 
 LINES = 10  # of each text shown
 
@@ -22,7 +22,7 @@ def show(progress: Progress, run_dir: Path) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = max(120, console.width)
-    if progress.first_task_losses:
+    if progress.validations:
         console.print(_losses(progress))
     path = run_dir / "samples.jsonl"
     answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
@@ -35,9 +35,10 @@ def _losses(progress: Progress) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title="validation loss of each task", title_justify="left")
     for heading in ("task", "before", "best", "at step", "change"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
-    for task, first in progress.first_task_losses.items():
-        best, step = progress.best_task_losses[task], progress.best_task_steps[task]
-        table.add_row(Text(task), f"{first:.4f}", f"{best:.4f}", str(step), f"{best - first:+.4f}")
+    for task in progress.tasks:
+        first, best = progress.first(task), progress.best(task)
+        assert best is not None, "a task that was validated has a best"
+        table.add_row(Text(task), f"{first:.4f}", f"{best[1]:.4f}", str(best[0]), f"{best[1] - first:+.4f}")
     return table
 
 

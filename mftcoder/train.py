@@ -14,8 +14,9 @@ from torch import nn
 from mftcoder.balancer.base import Balancer
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.plan import Plan
+from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
-from mftcoder.core.state import Progress, State, Stateful
+from mftcoder.core.state import State, Stateful
 from mftcoder.data.base import Data
 from mftcoder.data.collate import collate
 from mftcoder.engine.base import Engine

@@ -14,8 +14,9 @@ from torch import nn
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
+from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
-from mftcoder.core.state import Progress, State
+from mftcoder.core.state import State
 from mftcoder.engine.single import Single
 
 
@@ -43,7 +44,7 @@ class Run:
         parts = {"optimizer": self.engine, "rng": Generators(rank=0, gather=self.engine.gather)}
         self.state = State(EngineWeights(self.engine), self.progress, parts)
         resume = {"resume": changes.pop("resume", "none"), "resume_force": changes.pop("resume_force", False)}
-        settings = {"checkpointing_steps": 1, "saving_limit": None, "asynchronous": False}
+        settings = {"checkpointing_steps": 1, "saving_limit": None, "keep": "best", "asynchronous": False}
         self.checkpoints = Checkpoints(**{**settings, **changes})
         self.checkpoints.start(run_dir=run_dir, engine=self.engine, config=config or {"model": "toy"}, **resume)
 
@@ -129,7 +130,8 @@ def test_pruning_keeps_the_newest_and_the_best(
 ) -> None:
     run = Run(tmp_path, saving_limit=limit)
     for step in (1, 2, 3, 4):
-        run.progress.best_step = step if best is not None and step <= best else run.progress.best_step
+        if best is not None:
+            run.progress.validations.append((step, {"task": abs(best - step)}))
         run.trained(step)
     steps = [name for name in names(tmp_path) if name.startswith("step")]
     assert steps == [f"step_{step:06d}" for step in kept]
@@ -138,7 +140,7 @@ def test_pruning_keeps_the_newest_and_the_best(
 def test_best_resumes_the_best_even_after_later_steps(tmp_path: Path) -> None:
     run = Run(tmp_path / "a")
     run.trained(1)
-    run.progress.best_step = 2
+    run.progress.validations.append((2, {"task": 1.0}))
     run.trained(2, 3)
     best = Run(tmp_path / "b", resume="best")
     assert best.checkpoints.restore(best.state)
@@ -153,10 +155,11 @@ def test_best_resumes_the_best_even_after_later_steps(tmp_path: Path) -> None:
 
 
 def test_due_at_every_interval_and_at_every_new_best() -> None:
-    checkpoints = Checkpoints(checkpointing_steps=10, saving_limit=2, asynchronous=False)
+    checkpoints = Checkpoints(checkpointing_steps=10, saving_limit=2, keep="best", asynchronous=False)
     assert checkpoints.due(Progress(step=20))
-    assert not checkpoints.due(Progress(step=21, best_step=20))
-    assert checkpoints.due(Progress(step=21, best_step=21))
+    validations = [(20, {"task": 2.0}), (21, {"task": 3.0})]
+    assert not checkpoints.due(Progress(step=21, validations=validations))
+    assert checkpoints.due(Progress(step=22, validations=[*validations, (22, {"task": 1.0})]))
 
 
 def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,4 +284,4 @@ def test_the_configuration_is_saved_beside_the_weights(tmp_path: Path) -> None:
 
 def test_impossible_numbers_are_named_together() -> None:
     with pytest.raises(ValueError, match=r"checkpointing_steps: 0 is below 1\ncheckpoint.saving_limit: -1 is below 1"):
-        Checkpoints(checkpointing_steps=0, saving_limit=-1, asynchronous=False)
+        Checkpoints(checkpointing_steps=0, saving_limit=-1, keep="best", asynchronous=False)

@@ -113,7 +113,8 @@ def test_resuming_in_the_same_directory_forgets_what_came_after_the_checkpoint(w
 def test_the_balancer_resumes_too(run, tmp_path, balancer):
     options = [f"balancer={balancer}"]
     if balancer == "coba":
-        options += ["balancer.coba_warmup_steps=2", "balancer.coba_history_length=3"]
+        settings = {"warmup_steps": 2, "history_length": 3, "update_interval": 1}
+        options += [f"balancer.coba_{name}={value}" for name, value in settings.items()]
     run(tmp_path / "whole", *options)
     with pytest.raises(Preempted):
         run(tmp_path / "part", *options, also=StopAt(3))
@@ -150,9 +151,9 @@ def test_all_parameters_train_packed_and_padded_alike(run, tmp_path, mode):
 
 
 def test_early_stopping_ends_the_run_with_a_checkpoint(run, tmp_path):
-    run(tmp_path / "s", "optimizer.lr=10", "training.early_stopping_stall_num=1", "training.max_grad_norm=null")
+    run(tmp_path / "s", "optimizer.lr=0", "training.early_stopping_stall_num=2")
     last = metrics(tmp_path / "s")[-1]
-    assert last["step"] < 6
+    assert last["step"] == 4
     assert (tmp_path / "s" / "checkpoints" / "latest").read_text().strip() == f"step_{int(last['step']):06d}"
 
 
@@ -175,3 +176,37 @@ def test_diagnostics_measure_each_tasks_gradient(run, tmp_path):
     last = metrics(tmp_path / "d")[-1]
     assert all(last[f"train/gradient_norm/{task}"] > 0 for task in SIZES)
     assert -1 <= last["train/gradient_cosine/add/double"] <= 1
+
+
+def test_a_task_that_no_longer_improves_is_frozen_and_stays_so_on_resume(run, tmp_path):
+    """With a limit of no patience at all, every task freezes once it has a validation without a new best."""
+    options = ("optimizer.lr=1", "training.max_grad_norm=null", "training.freeze_stall_num=1")
+    options += ("training.frozen_weight=0.25", "training.early_stopping=false", "training.evaluation_steps=1")
+    run(tmp_path / "f", *options)
+    state = json.loads((tmp_path / "f" / "checkpoints" / "step_000006" / "progress.json").read_text())
+    assert state["frozen"]
+    by_step = {m["step"]: m for m in metrics(tmp_path / "f")}
+    first = state["frozen"][0]
+    others = [t for t in SIZES if t != first]
+    assert by_step[1][f"train/weight/{first}"] == pytest.approx(1 / 3)
+    assert any(
+        m[f"train/weight/{first}"] < m[f"train/weight/{o}"] for m in by_step.values() for o in others if m["step"]
+    )
+
+
+@pytest.mark.parametrize("watched", ["any", "all", "[add]"])
+def test_early_stopping_watches_what_it_is_told(run, tmp_path, watched):
+    run(
+        tmp_path / "s", "optimizer.lr=0", "training.early_stopping_stall_num=1", f"training.early_stopping_on={watched}"
+    )
+    assert metrics(tmp_path / "s")[-1]["step"] == 2
+
+
+def test_the_best_step_of_each_task_is_kept_and_pointed_to(run, tmp_path):
+    run(tmp_path / "k", "checkpoint.keep=best_by_task", "checkpoint.saving_limit=1")
+    checkpoints = tmp_path / "k" / "checkpoints"
+    for task in SIZES:
+        losses = {m["step"]: m[f"valid/loss/{task}"] for m in metrics(tmp_path / "k") if f"valid/loss/{task}" in m}
+        best = min(losses, key=losses.get)
+        assert (checkpoints / f"best-{task}").read_text().strip() == f"step_{int(best):06d}"
+        assert (checkpoints / f"step_{int(best):06d}").is_dir()

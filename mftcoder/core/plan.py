@@ -16,7 +16,9 @@ class Plan:
     between two logs, validations, and measurements of each task's gradient; None for never.
     evaluation_samples: the most validation samples of each task, None for all.
     evaluate_first: validate before the first step. early_stopping: stop after early_stopping_stall_num validations in
-    a row without a new best. sample_generations: validation prompts a task that are answered before and after, each
+    a row without a new best: of the mean of the tasks, of all of them, of any, or of all those named.
+    freeze_stall_num: from so many validations without a new best on, a task keeps only frozen_weight of its weight.
+    sample_generations: validation prompts a task that are answered before and after, each
     with up to sample_tokens tokens.
     non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it.
     """
@@ -34,12 +36,17 @@ class Plan:
     diagnostics_steps: int | None
     early_stopping: bool
     early_stopping_stall_num: int
+    early_stopping_on: Literal["mean", "all", "any"] | list[str]
+    freeze_stall_num: int | None
+    frozen_weight: float
     sample_generations: int
     sample_tokens: int
     non_finite: Literal["raise", "skip"]
 
     def __post_init__(self) -> None:
-        counts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("sample_generations",)}
+        counts = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("sample_generations", "frozen_weight")
+        }
         faults = [
             f"training.{name}: {value} is not above 0"
             for name, value in counts.items()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from mftcoder.core.progress import Progress
 
 
 class Stateful(Protocol):
@@ -32,34 +34,6 @@ class Weights(Protocol):
 
     def load(self, directory: Path) -> None:
         """Read back what was written; every rank must call it."""
-
-
-@dataclass
-class Progress:
-    """How far the run is, and what was best: the part of the state that is plain numbers.
-
-    step: finished optimizer steps. tokens: tokens seen, by task, over all ranks.
-    best_loss: lowest valid/loss. best_step: its step. best_task_losses: lowest validation loss of each task.
-    best_task_steps: their steps. first_task_losses: those at step 0.
-    stalls: evaluations in a row without a new best.
-    """
-
-    step: int = 0
-    tokens: dict[str, int] = field(default_factory=dict)
-    best_loss: float | None = None
-    best_step: int | None = None
-    best_task_losses: dict[str, float] = field(default_factory=dict)
-    best_task_steps: dict[str, int] = field(default_factory=dict)
-    first_task_losses: dict[str, float] = field(default_factory=dict)
-    stalls: int = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Every field by its name."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over every field."""
-        vars(self).update(state)
 
 
 @dataclass
