@@ -122,6 +122,7 @@ def test_the_balancer_resumes_too(run, tmp_path, balancer):
     assert step_files(tmp_path / "rest", 6) == step_files(tmp_path / "whole", 6)
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks by the old name
 def test_plain_peft_loads_the_adapter_with_the_same_logits(whole):
     run_dir, _ = whole
     step = run_dir / "checkpoints" / "step_000006"

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
+from transformers.utils.logging import disable_progress_bar
 
 from mftcoder.core.errors import UserError
 from mftcoder.quantization.base import Quantization
@@ -97,6 +98,7 @@ class CausalLM:
             options["quantization_config"] = quantization.config(dtype)
         if not is_deepspeed_zero3_enabled() and (quantization is not None or device.type != "cpu"):
             options["device_map"] = {"": str(device)}
+        disable_progress_bar()  # Of reading files: a run has a bar of its own.
         try:
             net, report = AutoModelForCausalLM.from_pretrained(
                 source,
