@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from mftcoder.elastic import Ending
 
+rundir.register_resolvers()  # Launchers such as joblib's import `task` in processes that have not seen our main.
+
 SHOWN_LINES = 40  # of the log of a rank that is not on the console
 
 
@@ -67,7 +69,7 @@ def fit(tree: dict[str, Any], others: World | None) -> Shape:
     engine = tree.get("engine") or {}
     found = {"num_processes": others.local_size, "num_nodes": others.nodes} if others else {}
     numbers = {name: engine.get(name, 1) for name in ("num_processes", "num_nodes")}
-    asked = {name: number or found.get(name) or _available(name) for name, number in numbers.items()}
+    asked = {name: number or found.get(name) or _on_this_machine(name) for name, number in numbers.items()}
     engine |= {name: number for name, number in asked.items() if name in engine}
     if others and (wrong := [name for name in found if asked[name] != found[name]]):
         raise ConfigError(
@@ -79,7 +81,7 @@ def fit(tree: dict[str, Any], others: World | None) -> Shape:
     return Shape(**asked, rendezvous=rendezvous)
 
 
-def _available(name: str) -> int:
+def _on_this_machine(name: str) -> int:
     import torch
 
     return max(1, torch.cuda.device_count()) if name == "num_processes" else 1
@@ -108,8 +110,9 @@ def _on_nodes(tree: dict[str, Any], shape: Shape, run_dir: Path) -> float | None
         rundir.begin(run_dir, tree)
         meeting.hand(run_dir=str(run_dir))
     else:
-        rundir.discard(run_dir)
-        run_dir = Path(meeting.receive()["run_dir"])
+        own, run_dir = run_dir, Path(meeting.receive()["run_dir"])
+        if own != run_dir:
+            rundir.discard(own)
     return _in_workers(tree, shape, run_dir, serves=meeting.serves)
 
 

@@ -72,7 +72,7 @@ def begin(run_dir: Path, tree: Mapping[str, Any]) -> None:
     for file in (*(run_dir / HYDRA).glob("*.yaml"), run_dir.parent / "multirun.yaml"):
         if hidden and file.exists():
             write_text(file, secrets.scrub(file.read_text(encoding="utf-8"), hidden))
-    status.update(run_dir, state="running", reason=None, rank=None)
+    status.update(run_dir, state="running", metric=None, reason=None, rank=None)
 
 
 def read_config(run_dir: Path) -> dict[str, Any]:

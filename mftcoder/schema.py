@@ -48,7 +48,7 @@ class Schema:
             return f"{name!r} is not the dotted name of a class or function"
         if name.startswith(self.trusted):
             return self._unusable(name)
-        return f"{name!r} {self._foreign()}; trusted_targets=[{name.split('.')[0]}] trusts it, if you do"
+        return f"{name!r} {self._foreign()}; ++trusted_targets=[{name.split('.')[0]}] trusts it, if you do"
 
     def _foreign(self) -> str:
         return f"is not in a trusted package ({', '.join(prefix.rstrip('.') for prefix in self.trusted)})"

@@ -23,19 +23,22 @@ class Summary(Callback):
 
 
 def show(sweep_dir: Path) -> None:
-    """Print the jobs in a sweep's directory, the one with the lowest metric marked."""
+    """Print the jobs in a sweep's directory by what differs between them, the one with the lowest metric marked."""
     from rich.console import Console
     from rich.table import Table
 
     jobs = sorted(sweep_dir.glob(f"*/{status.FILE}"), key=lambda file: int(file.parent.name.partition("-")[0]))
     found = [(file.parent, word) for file in jobs if (word := status.read(file.parent)) is not None]
     metrics = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
+    overrides = {job: _overrides(job) for job, _ in found}
+    shared = set.intersection(*map(set, overrides.values())) if len(found) > 1 else set()
     table = Table("job", "overrides", "state", "metric", title=str(sweep_dir))
     for job, word in found:
         best = bool(metrics) and word.metric == min(metrics)
         metric = "" if word.metric is None else f"{word.metric:.6g}{' *' if best else ''}"
         state = word.state if word.reason is None else f"{word.state}: {word.reason}"
-        table.add_row(job.name, " ".join(_overrides(job)), state, metric, style="bold" if best else None)
+        differing = " ".join(override for override in overrides[job] if override not in shared)
+        table.add_row(job.name, differing, state, metric, style="bold" if best else None)
     if found:
         Console().print(table)
 

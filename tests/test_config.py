@@ -141,7 +141,7 @@ def test_a_foreign_target_is_refused_before_it_is_imported(canary: Path, place: 
     node = {"_target_": "canary.sing"}
     assert faults(**{place: {"inner": node} if place != "sauce" else node}) == [
         f"{place}{'' if place == 'sauce' else '.inner'}._target_: 'canary.sing' is not in a trusted package "
-        "(mftcoder, torch.optim, bitsandbytes.optim, toy_parts); trusted_targets=[canary] trusts it, if you do"
+        "(mftcoder, torch.optim, bitsandbytes.optim, toy_parts); ++trusted_targets=[canary] trusts it, if you do"
     ]
     assert not canary.exists()
     assert "canary" not in sys.modules

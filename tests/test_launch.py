@@ -18,13 +18,15 @@ import yaml
 
 from mftcoder.config import conf_dir
 
+pytestmark = pytest.mark.slow  # Every test starts processes.
+
 ROOT = Path(__file__).parent.parent
 LAUNCH = str(ROOT / "launch.py")
 TOY = """\
 # Do a little of everything.
 _target_: toy_verbs.toy
 trusted_targets: [toy_verbs]
-defaults: [engine: none, hydra: default, _self_]
+defaults: [engine: none, hydra: default, _self_, sweep: null]
 name: toy
 value: 1.5
 action: return
@@ -32,6 +34,7 @@ rank: 0
 service: {}
 """
 NONE = "# @package _global_\nengine: null\n"
+SWEEP = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {value: '1,2'}}}\n"
 MANY = "_target_: toy_verbs.Processes\nnum_processes: 2\nnum_nodes: 1\nrendezvous: null\n"
 
 
@@ -43,6 +46,8 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (conf / "toy.yaml").write_text(TOY)
     (conf / "engine" / "none.yaml").write_text(NONE)
     (conf / "engine" / "many.yaml").write_text(MANY)
+    (conf / "sweep").mkdir()
+    (conf / "sweep" / "two.yaml").write_text(SWEEP)
     shutil.copytree(conf_dir() / "hydra", conf / "hydra")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -246,6 +251,12 @@ def test_a_sweep_runs_every_job_in_a_process_of_its_own_and_shows_a_table(conf: 
     assert table.count("*") == 1
 
 
+def test_a_config_can_ask_for_a_sweep(conf: Path) -> None:
+    code, out, err = run("sweep=two")
+    assert code == 0, err
+    assert out.count("completed") == 2
+
+
 def test_a_failed_job_does_not_stop_the_others_and_a_second_start_runs_it_alone(conf: Path) -> None:
     words = ("-m", "action=return,refuse,return", "hydra.sweep.dir=mine")
     code, out, err = run(*words)
@@ -312,6 +323,18 @@ def test_all_ranks_are_asked_to_stop(conf: Path, number: signal.Signals) -> None
     code, _, err = finish(process)
     assert (code, err) == (85, "stopped after step 7\n")
     assert status(run_dir)["state"] == "preempted"
+
+
+def test_a_second_signal_ends_all_ranks_at_once(conf: Path) -> None:
+    process = start("engine=many", "action=ignore")
+    wait_for_run(("ready0", "ready1"))
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 85
+    assert time.monotonic() - begun < 15
 
 
 def test_workers_do_not_outlive_a_launcher_that_is_killed(conf: Path) -> None:

@@ -29,7 +29,7 @@ def toy(
     *,
     name: str,
     value: float,
-    action: Literal["return", "raise", "refuse", "wait", "sum", "kill", "abort"],
+    action: Literal["return", "raise", "refuse", "wait", "ignore", "sum", "kill", "abort"],
     rank: int,
     service: dict[str, str],
     engine: Processes | None,
@@ -54,6 +54,10 @@ def toy(
         return _sum(value)
     if action == "wait":
         _wait(run_dir, here)
+    if action == "ignore":
+        with StopRequest():
+            (run_dir / f"ready{here}").touch()
+            time.sleep(60)
     if action in ("raise", "kill", "abort") and "RANK" in os.environ:
         _alone(run_dir, here, rank)
     if action == "kill":
