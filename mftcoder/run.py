@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mftcoder import summary
+from mftcoder import status, summary
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.errors import Preempted
 from mftcoder.core.plan import Plan
@@ -66,7 +66,7 @@ class Run:
                 metrics |= self._validate()
             finished = last or self._stalled()
             if self._due(self.plan.log_interval) or "valid/loss" in metrics:
-                self.trackers.log(metrics)
+                self._log(metrics)
             stopping = not finished and self._stop_requested()
             if finished or stopping or self.checkpoints.due(progress):
                 self.checkpoints.save(self.state, metrics=metrics)
@@ -80,12 +80,17 @@ class Run:
         best = [found[1] for task in progress.tasks if (found := progress.best(task))]
         return sum(best) / len(best) if best else None
 
+    def _log(self, metrics: Metrics) -> None:
+        self.trackers.log(metrics)
+        if self.trainer.engine.rank == 0:
+            status.update(self.run_dir, step=self.state.progress.step)
+
     def _begin(self) -> None:
         """What a new run does before its first step."""
         self.trainer.observe(-1)
         self.samples.write(0)
         if self.plan.evaluate_first:
-            self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
+            self._log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
 
     def _take(self) -> MicroBatches:
         """This rank's micro-batches of the next global batch."""
