@@ -374,6 +374,14 @@ def test_torchrun_starts_one_run(conf: Path) -> None:
     assert [facts(run_dir, rank)["processes"] for rank in range(2)] == [2, 2]
 
 
+def test_the_tasks_of_srun_are_one_run(conf: Path) -> None:
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+    tasks = [start("engine=many", "action=sum", **step, SLURM_PROCID=r, SLURM_LOCALID=r) for r in ("0", "1")]
+    assert [finish(task)[0] for task in tasks] == [0, 0]
+    (run_dir,) = runs()
+    assert status(run_dir)["metric"] == 4.5
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
