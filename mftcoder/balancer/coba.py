@@ -23,7 +23,8 @@ class CoBa(AdaptiveBalancer):
     losses in the window it has no slope, and its weight is the mean of the others. L_t(0) is its first probe, taken
     before the first step.
     coba_warmup_steps: steps with equal weights at first. coba_history_length: N. coba_tau: tau.
-    coba_update_interval: steps between two probes. coba_sample_valid_num: samples of each task in the probe.
+    coba_update_interval: steps between two probes. coba_sample_valid_num: samples in the probe, the same number of each
+    task and at least one, so that its cost does not grow with the number of tasks.
     """
 
     probe = "valid"
@@ -57,11 +58,12 @@ class CoBa(AdaptiveBalancer):
         self.window = -(-coba_history_length // coba_update_interval)
         self.tau = coba_tau
         self.interval = coba_update_interval
-        self.probe_samples = coba_sample_valid_num
+        self.samples = coba_sample_valid_num
 
     def start(self, tasks: Sequence[str]) -> None:
         """Begin with nothing seen."""
         super().start(tasks)
+        self.probe_samples = max(1, self.samples // len(tasks))
         self.initial = torch.full((len(tasks),), torch.nan, dtype=torch.float64)
         self.steps = self.largest = torch.zeros(0, dtype=torch.float64)
         self.ratios = self.slopes = torch.zeros(0, len(tasks), dtype=torch.float64)

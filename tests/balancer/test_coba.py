@@ -90,10 +90,11 @@ def test_reference(tasks: int, warmup: int, history: int, tau: float, interval: 
 
 
 def test_probes_before_the_first_step_and_after_every_interval() -> None:
-    balancer = coba(interval=4, samples=3)
+    balancer = started(coba(interval=4, samples=7), 3)
     assert [step for step in range(-1, 12) if balancer.wants(step)] == [-1, 3, 7, 11]
     assert balancer.probe == "valid"
-    assert balancer.probe_samples == 3
+    assert balancer.probe_samples == 2
+    assert started(coba(samples=7), 40).probe_samples == 1
 
 
 def test_a_gap_in_time_does_not_steepen_a_slope() -> None:
