@@ -3,6 +3,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from errno import ENOSPC
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def test_the_layout(tmp_path: Path) -> None:
     assert sorted(p.name for p in step.iterdir()) == ["manifest.json", "model.safetensors", *parts, "run.json"]
     content = manifest.manifest(step)
     assert (content["step"], content["metrics"]) == (2, {"valid/loss": 0.5})
-    assert content["versions"]["torch"] == torch.__version__
+    assert content["versions"]["torch"] == version("torch")
 
 
 @pytest.mark.parametrize("part", ["model.safetensors", "optimizer.safetensors", "run.json", "manifest.json"])
