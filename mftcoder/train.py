@@ -102,7 +102,7 @@ def train(
     rng = Generators(rank=engine.rank, gather=engine.gather)
     parts: dict[str, Stateful] = {"optimizer": engine, "balancer": balancer, "sampler": sampler, "rng": rng}
     state = State(ModelWeights(engine, net, tokenizer), Progress(), {**parts, "effective": trainer.effective})
-    samples = Samples(engine, net, tokenizer, corpus, training, run_dir)
+    samples = Samples(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
     checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
     trackers = Trackers(tracker if engine.rank == 0 else {})
     with StopRequest() as stop, trackers, _finishing(checkpoint), _finishing(engine):
