@@ -106,7 +106,8 @@ class Split:
 class Corpus:
     """tasks: names in the order of their ids. weights: of their losses.
 
-    report: by task, how many records were read, used, cut, split, dropped, empty (nothing to learn), malformed.
+    report: by task, how many records were read, used, cut, split, dropped, empty (nothing to learn), malformed; and
+    quarantine, the file that lists the malformed.
     """
 
     tasks: list[str]

@@ -45,7 +45,7 @@ def bug_repair(functions: list[Function]) -> Iterator[Exercise]:
     """From a function with one bug, write the function without it."""
     for f in functions:
         short = 4 <= len(f.source.splitlines()) <= 30
-        if short and (mutant := mutate(f.source, f.tree)):
+        if short and (mutant := mutate(f.source)):
             question = f"This Python function has a bug. Write it without the bug.\n\n{code(mutant)}"
             yield Exercise(f.package, question, code(f.source))
 

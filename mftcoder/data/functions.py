@@ -20,8 +20,8 @@ class Function:
     """One function or method.
 
     package: its top-level module. name: `module.Class.method`. signature: `method(self, x)`. doc: its docstring,
-    cleaned, or "". source: its code, dedented, without the docstring, and tree, the same. body: the line of `source`,
-    from 0, where its body starts.
+    cleaned, or "". source: its code, dedented, without the docstring. body: the line of `source`, from 0, where its
+    body starts.
     """
 
     package: str
@@ -29,12 +29,14 @@ class Function:
     signature: str
     doc: str
     source: str
-    tree: ast.Module
     body: int
 
 
 def functions(library: Path) -> list[Function]:
-    """All functions of the library that can be shown alone, each once, however many modules repeat its code."""
+    """All functions of the library that can be shown alone, each once, however many modules repeat its code.
+
+    What is kept is text: so many trees would keep the garbage collector busy.
+    """
     found: dict[str, Function] = {}
     for module, path in modules(library):
         source, tree = parse(path)
@@ -42,7 +44,7 @@ def functions(library: Path) -> list[Function]:
         for owner, node in definitions(tree, module):
             function = describe(lines, node, owner, module.split(".")[0])
             if function:
-                found.setdefault(ast.dump(function.tree), function)
+                found.setdefault("".join(function.source.split()), function)
     return list(found.values())
 
 
@@ -99,4 +101,4 @@ def describe(lines: list[str], node: Definition, owner: str, package: str) -> Fu
     if tree is None or len(tree.body) != 1 or not isinstance(tree.body[0], Definition):
         return None
     signature = f"{node.name}({ast.unparse(node.args)})"
-    return Function(package, f"{owner}.{node.name}", signature, doc or "", source, tree, len(header))
+    return Function(package, f"{owner}.{node.name}", signature, doc or "", source, len(header))

@@ -23,11 +23,11 @@ from mftcoder.data.fitting import TooLong
 from mftcoder.data.held_out import hold_out
 from mftcoder.data.sampler import Sampler
 from mftcoder.data.shapes import Format
-from mftcoder.data.shares import Shares, divide, raise_to
+from mftcoder.data.shares import Shares, divide
 from mftcoder.data.sizes import Sizes, Stop, epoch
 from mftcoder.data.source import SPLITS, Source, split_of
 from mftcoder.data.stream import Recipe
-from mftcoder.data.tokenise import TABLE, Tokeniser, tokenise
+from mftcoder.data.tokenise import QUARANTINE, TABLE, Tokeniser, tokenise
 from mftcoder.template.base import Template
 
 FILL = 0.98  # of seq_length, that packs hold on average
@@ -96,8 +96,11 @@ class Mixture(Data):
             raise ValueError(f"tasks.{name}.share: {len(shares)} shares for {len(self.stages) + 1} stages")
         if any(share is not None and not 0 <= share <= 1 for share in shares):
             raise ValueError(f"tasks.{name}.share: {shares} are not between 0 and 1")
-        if task.get("weight", 1.0) < 0 or (task.get("repeat") or 1.0) <= 0:
-            raise ValueError(f"tasks.{name}: its weight is below 0, or its repeat not above it")
+        weight, repeat = task.get("weight", 1.0), task.get("repeat")
+        if weight < 0:
+            raise ValueError(f"tasks.{name}.weight: {weight} is below 0")
+        if repeat is not None and repeat <= 0:
+            raise ValueError(f"tasks.{name}.repeat: {repeat} is not above 0; share: 0 leaves a task out")
 
     def _shares_of(self, task: Task) -> list[float | None]:
         """Its share in each stage."""
@@ -124,7 +127,10 @@ class Mixture(Data):
         if self.padding_mode == "concat":
             splits = [Concatenated(split, self.seq_length) for split in splits]
         weights = [float(self.tasks.get(name, {}).get("weight", 1.0)) for name in sources]
-        report = {name: notes(directory) for name, directory in zip(sources, made, strict=True)}
+        report = {
+            name: {**notes(directory), "quarantine": str(directory / QUARANTINE)}
+            for name, directory in zip(sources, made, strict=True)
+        }
         train, valid, test = splits
         return Corpus(list(sources), weights, train, valid, test, report)
 
@@ -149,6 +155,9 @@ class Mixture(Data):
             refuse(faults, rows=fates["read"], max_fraction=self.max_quarantined_fraction, remedy=remedy)
             used = sum(fates[fate] for fate in ("whole", "cut", "split"))
             kinds = ("read", "cut", "split", "dropped", "empty", "malformed")
+            if not used:
+                fate = ", ".join(f"{fates[kind]} {kind}" for kind in kinds)
+                raise UserError(f"task {name}: nothing to learn is left of its records ({fate}); see prepare show=5")
             return {"used": used} | {kind: fates[kind] for kind in kinds}
 
         return cached(cache_dir, "tokens", key, build)
@@ -165,8 +174,8 @@ class Mixture(Data):
             for i in range(len(self.stages) + 1)
         ]
         if self.stratified:
-            tokens_per_step = packs_per_step * (sizes.mean if alone else FILL * self.seq_length)
-            stages = [raise_to(stage, sizes.of_one(tokens_per_step)) for stage in stages]
+            samples, tokens = packs_per_step if alone else None, packs_per_step * FILL * self.seq_length
+            stages = [sizes.stratified(stage, samples=samples, tokens=tokens) for stage in stages]
         repeats = [task.get("repeat") for task in tasks]
         capacity = [inf if r is None else r * amount for r, amount in zip(repeats, sizes.amounts, strict=True)]
         shares = Shares(list(zip([0.0, *self.stages], stages, strict=True)), capacity)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import pairwise
 
-from mftcoder.data.functions import syntax
+from mftcoder.data.functions import Definition, syntax
 
 Edit = tuple[int, int, str]  # replace the bytes [start, end) of the source by a text
 Span = Callable[[ast.AST], tuple[int, int]]
-Operator = Callable[[ast.Module, bytes, Span], Iterator[Edit]]
+Operator = Callable[[list[ast.AST], bytes, Span], Iterator[Edit]]
 
 COMPARISONS = {
     "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
@@ -22,8 +22,10 @@ ARITHMETIC = {"+": "-", "-": "+", "*": "+", "/": "*", "//": "/", "%": "//", "<<"
 BOOLEANS = {"and": "or", "or": "and"}
 
 
-def mutate(source: str, tree: ast.Module) -> str | None:
-    """`source`, whose tree is `tree`, with one bug: the same for the same source. None if there is nothing to break."""
+def mutate(source: str) -> str | None:
+    """`source`, one function, with one bug: the same for the same source. None if there is nothing to break."""
+    tree = syntax(source)
+    nodes = list(ast.walk(tree)) if tree else []
     data = source.encode()
     starts = [0]
     for line in data.splitlines(keepends=True):
@@ -33,14 +35,13 @@ def mutate(source: str, tree: ast.Module) -> str | None:
         where = [getattr(node, key) for key in ("lineno", "col_offset", "end_lineno", "end_col_offset")]
         return starts[where[0] - 1] + where[1], starts[where[2] - 1] + where[3]
 
-    sites = [edits for operator in OPERATORS if (edits := list(operator(tree, data, span)))]
+    sites = [edits for operator in OPERATORS if (edits := list(operator(nodes, data, span)))]
     choice = int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
     for turn in range(len(sites)):
         edits = sites[(choice + turn) % len(sites)]
         start, end, text = edits[choice // len(sites) % len(edits)]
         mutant = (data[:start] + text.encode() + data[end:]).decode()
-        changed = syntax(mutant)
-        if changed and ast.dump(changed) != ast.dump(tree):
+        if mutant != source and syntax(mutant):
             return mutant
     return None
 
@@ -54,56 +55,56 @@ def between(data: bytes, start: int, end: int, words: dict[str, str]) -> Iterato
         yield at, at + len(text.strip().encode()), words[operator]
 
 
-def comparisons(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def comparisons(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """a < b becomes a <= b, `in` becomes `not in`, and the like."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Compare):
             for left, right in pairwise([node.left, *node.comparators]):
                 yield from between(data, span(left)[1], span(right)[0], COMPARISONS)
 
 
-def arithmetic(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def arithmetic(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """a + b becomes a - b, and the like."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.BinOp):
             yield from between(data, span(node.left)[1], span(node.right)[0], ARITHMETIC)
 
 
-def connectives(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def connectives(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """`and` becomes `or`, and back."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.BoolOp):
             yield from between(data, span(node.values[0])[1], span(node.values[1])[0], BOOLEANS)
 
 
-def constants(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def constants(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """n becomes n + 1, True becomes False."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, int):
             yield *span(node), str(not node.value if isinstance(node.value, bool) else node.value + 1)
 
 
-def negations(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def negations(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """`not x` becomes `x`; `if x` becomes `if not x`."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             yield span(node)[0], span(node.operand)[0], ""
         elif isinstance(node, ast.If | ast.While) and isinstance(node.test, ast.Name | ast.Call | ast.Attribute):
             yield span(node.test)[0], span(node.test)[0], "not "
 
 
-def arguments(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def arguments(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """f(a, b) becomes f(b, a)."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Call) and len(node.args) > 1:
             (a, b), (c, d) = span(node.args[0]), span(node.args[1])
             yield a, d, (data[c:d] + data[b:c] + data[a:b]).decode()
 
 
-def names(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def names(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """A parameter is taken for the next one."""
-    definition = tree.body[0]
-    assert isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef)
+    definition = nodes[1]
+    assert isinstance(definition, Definition)
     parameters = [argument.arg for argument in definition.args.args if argument.arg not in ("self", "cls")]
     following = dict(zip(parameters, [*parameters[1:], *parameters[:1]], strict=True))
     for node in (n for statement in definition.body for n in ast.walk(statement)):
@@ -116,13 +117,18 @@ def names(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
             yield *span(node), following[node.id]
 
 
-def returns(tree: ast.Module, data: bytes, span: Span) -> Iterator[Edit]:
+def returns(nodes: list[ast.AST], data: bytes, span: Span) -> Iterator[Edit]:
     """The value of a return is forgotten; a break becomes a continue."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Return) and node.value is not None:
+    for node in nodes:
+        if isinstance(node, ast.Return) and node.value is not None and not is_none(node.value):
             yield *span(node), "return"
         elif isinstance(node, ast.Break):
             yield *span(node), "continue"
+
+
+def is_none(node: ast.AST) -> bool:
+    """Whether it is the constant None, which a bare return gives too."""
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 OPERATORS: tuple[Operator, ...] = (

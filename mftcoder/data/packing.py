@@ -152,7 +152,7 @@ class Packer:
     def _open(self) -> list[int]:
         """Tasks that may be drawn: those with a share, and the others only once nothing is left of these."""
         filled = [t for t, window in enumerate(self.windows) if window.entries]
-        return [t for t in filled if self.rates[t]] or ([] if self.pack else filled)
+        return [t for t in filled if self.rates[t]] or filled
 
     def _due(self, task: int, entry: Entry) -> float:
         """How much a sample is due, in tokens: 0 once half of it is."""

@@ -24,8 +24,8 @@ class Sampler:
     """Takes the packs of one optimizer step after another from the stream of a split.
 
     Every rank takes the same packs and keeps its part of them, so that the stream depends on neither ranks nor workers
-    nor micro-batches. A step ends with the epoch: then what is left is spread over its packs. With `stratified`, each
-    step holds a sample of every task that has a share.
+    nor micro-batches. A step ends with the epoch: what is left is then spread over its packs, or, where that is too
+    little, filled up from the next epoch. With `stratified`, each step holds a sample of every task that has a share.
     """
 
     def __init__(self, split: Split, recipe: Recipe, *, packs_per_step: int, stratified: bool) -> None:

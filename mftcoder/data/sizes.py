@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Literal
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.corpus import Split
-from mftcoder.data.shares import Shares
+from mftcoder.data.shares import Shares, raise_to
 
 Stop = Literal["first_exhausted", "all_exhausted", "max_tokens"]
 
@@ -26,14 +27,27 @@ class Sizes:
         self.mean = sum(self.tokens) / sum(self.samples)
         self.unit = None if by_tokens else self.mean
 
-    def of_one(self, tokens_per_step: float) -> list[float]:
-        """[T] the share with which a task has one sample a step on average."""
-        if self.unit:
-            return [self.unit / tokens_per_step] * len(self.samples)
-        means = [
-            tokens / samples if samples else 0.0 for tokens, samples in zip(self.tokens, self.samples, strict=True)
-        ]
-        return [mean / tokens_per_step for mean in means]
+    def stratified(self, shares: Sequence[float], *, samples: int | None, tokens: float) -> list[float]:
+        """Shares with which every task that has any has a sample a step on average.
+
+        samples: those of a step, where their number is fixed; else `tokens` are.
+        """
+        means = [t / n if n else 1.0 for t, n in zip(self.tokens, self.samples, strict=True)]
+        of_tokens = shares if self.unit is None else scaled(shares, means)
+        of_samples = scaled(of_tokens, [1 / mean for mean in means])
+        if samples is None:
+            of_tokens = raise_to(of_tokens, [mean / tokens for mean in means])
+            of_samples = scaled(of_tokens, [1 / mean for mean in means])
+        else:
+            of_samples = raise_to(of_samples, [1 / samples] * len(means))
+            of_tokens = scaled(of_samples, means)
+        return list(of_tokens if self.unit is None else of_samples)
+
+
+def scaled(shares: Sequence[float], factors: Sequence[float]) -> list[float]:
+    """Shares in proportion to share * factor."""
+    weights = [share * factor for share, factor in zip(shares, factors, strict=True)]
+    return [weight / sum(weights) for weight in weights]
 
 
 def epoch(shares: Shares, sizes: Sizes, stop: Stop, max_tokens: int | None) -> float:

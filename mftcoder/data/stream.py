@@ -98,6 +98,7 @@ class Stream:
 
     def draw(self, first: Sequence[int] = ()) -> list[Drawn]:
         """The next pack, with a sample of each of the tasks `first`. It must not be finished."""
+        assert not self.finished
         lacks = self._lacks(self.drawn)
         attempts: list[tuple[float, Packer]] = []
         for _ in range(1 if self.recipe.alone else TRIES):

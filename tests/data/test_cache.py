@@ -1,0 +1,109 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mftcoder.data.cache import MANIFEST, cached, digest, file_digest, notes
+
+
+class Counted:
+    """A build that counts how often it was asked for."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, directory: Path):
+        self.calls += 1
+        (directory / "sub").mkdir()
+        (directory / "a.bin").write_bytes(b"abc" * 1000)
+        (directory / "sub" / "b.txt").write_text("b")
+        return {"number": self.calls}
+
+
+@pytest.fixture
+def build():
+    return Counted()
+
+
+def test_what_was_made_is_found_again(tmp_path, build):
+    first = cached(tmp_path, "kind", {"a": 1}, build)
+    assert cached(tmp_path, "kind", {"a": 1}, build) == first
+    assert build.calls == 1
+    assert notes(first) == {"number": 1}
+
+
+def test_another_key_is_made_beside_it(tmp_path, build):
+    assert cached(tmp_path, "kind", {"a": 1}, build) != cached(tmp_path, "kind", {"a": 2}, build)
+    assert build.calls == 2
+
+
+def damage_byte(directory):
+    path = directory / "a.bin"
+    data = bytearray(path.read_bytes())
+    data[1500] ^= 1
+    status = path.stat()
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # not even the time tells
+
+
+def damage_length(directory):
+    (directory / "a.bin").write_bytes(b"abc")
+
+
+def damage_missing(directory):
+    (directory / "sub" / "b.txt").unlink()
+
+
+def damage_manifest(directory):
+    (directory / MANIFEST).write_text("{")
+
+
+@pytest.mark.parametrize("damage", [damage_byte, damage_length, damage_missing, damage_manifest])
+def test_what_is_damaged_is_made_anew(tmp_path, build, damage):
+    directory = cached(tmp_path, "kind", {}, build)
+    damage(directory)
+    assert cached(tmp_path, "kind", {}, build) == directory
+    assert build.calls == 2
+    assert (directory / "a.bin").read_bytes() == b"abc" * 1000
+
+
+def test_nothing_is_left_of_a_build_that_fails(tmp_path):
+    def fail(directory):
+        (directory / "half").write_text("")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        cached(tmp_path, "kind", {}, fail)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_of_several_processes_one_builds(tmp_path):
+    script = """
+import sys, time
+from pathlib import Path
+from mftcoder.data.cache import cached
+def build(directory):
+    time.sleep(0.5)
+    (directory / "x").write_text("x")
+    Path(sys.argv[1], f"built-{sys.argv[2]}").write_text("")
+    return {}
+print(cached(Path(sys.argv[1]), "kind", {}, build))
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script, tmp_path, str(i)], stdout=subprocess.PIPE, text=True)
+        for i in range(3)
+    ]
+    found = {process.communicate()[0] for process in processes}
+    assert all(process.returncode == 0 for process in processes)
+    assert len(found) == 1
+    assert len(list(tmp_path.glob("built-*"))) == 1
+
+
+def test_digests_tell_contents_apart(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    assert file_digest(path) == digest(b"content") != digest(b"contenu")
+    assert json.dumps(digest(b"")) == '"99aa06d3014798d86001c324468d497f"'  # XXH3's own test vector
