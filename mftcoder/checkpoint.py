@@ -132,6 +132,10 @@ class Checkpoints:
         self._settle()
         self.writer.shutdown()
 
+    def abandon(self) -> None:
+        """Let what is being written be finished, without asking the other ranks."""
+        self.writer.shutdown()
+
     def restore(self, state: State) -> bool:
         """Go on from what `resume` means, if it means anything; every rank must call it.
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from mftcoder.balancer.base import Balancer
 from mftcoder.checkpoint import Checkpoints
+from mftcoder.core.errors import Preempted
 from mftcoder.core.plan import Plan
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
@@ -105,7 +106,7 @@ def train(
     samples = Samples(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
     checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
     trackers = Trackers(tracker if engine.rank == 0 else {})
-    with StopRequest() as stop, trackers, _finishing(checkpoint), _finishing(engine):
+    with StopRequest() as stop, _leaving(engine, checkpoint), trackers:
         trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=total_steps)
         return Run(
             corpus,
@@ -130,8 +131,20 @@ def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Mod
 
 
 @contextmanager
-def _finishing(part: Checkpoints | Engine) -> Iterator[None]:
+def _leaving(engine: Engine, checkpoint: Checkpoints) -> Iterator[None]:
+    """Part from the other ranks together; but at once after an error, when they may be anywhere and answer nothing."""
     try:
         yield
-    finally:
-        part.finish()
+    except Exception:
+        checkpoint.abandon()
+        raise
+    except Preempted:
+        _finish(engine, checkpoint)
+        raise
+    else:
+        _finish(engine, checkpoint)
+
+
+def _finish(engine: Engine, checkpoint: Checkpoints) -> None:
+    checkpoint.finish()
+    engine.finish()
