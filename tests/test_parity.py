@@ -49,19 +49,18 @@ def in_two_processes(engine: str, dtype: str, work: Path) -> None:
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # DeepSpeed looks for ninja.
     command = [sys.executable, str(toy.ROOT / "tests" / "parity_cases.py"), engine, dtype, str(work)]
-    ranks = [
-        subprocess.Popen(
-            command,
-            env={**os.environ, **place, "PATH": path, "PYTHONPATH": str(toy.ROOT), "RANK": r, "LOCAL_RANK": r},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for r in ("0", "1")
-    ]
-    outputs = [rank.communicate(timeout=600)[0] for rank in ranks]
-    for number, (rank, output) in enumerate(zip(ranks, outputs, strict=True)):
-        assert rank.returncode == 0, f"rank {number} of {engine}: {output[-4000:]}"
+    logs = [work / f"{engine}-{rank}.log" for rank in range(2)]
+    ranks = []
+    for rank, log in enumerate(logs):
+        own = {"PATH": path, "PYTHONPATH": str(toy.ROOT), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        with log.open("w") as file:
+            ranks.append(subprocess.Popen(command, env={**os.environ, **place, **own}, stdout=file, stderr=file))
+    try:
+        codes = [rank.wait(timeout=600) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert codes == [0, 0], "\n".join(log.read_text()[-4000:] for log in logs)
 
 
 @pytest.fixture(scope="session")

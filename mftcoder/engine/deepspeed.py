@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal
@@ -42,6 +43,7 @@ class DeepSpeed(Distributed):
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
         import deepspeed
 
+        warnings.filterwarnings("ignore", r".*(all_gather_into|reduce_scatter)_tensor. is deprecated", FutureWarning)
         deepspeed.utils.logger.setLevel(logging.WARNING)
         _check_dtypes(model)
         optimizer = make_optimizer(self._placed(model))
@@ -84,7 +86,7 @@ class DeepSpeed(Distributed):
         from deepspeed.runtime.utils import combine_grad_norm_groups
 
         norms = getattr(self.zero, self.norm_method)()
-        total = float(combine_grad_norm_groups(norms if isinstance(norms, list) else [norms]))
+        total = float(combine_grad_norm_groups(norms if self.stage == 3 else [norms]))
         if max_norm is not None and total > max_norm:
             self.zero.override_loss_scale(total / max_norm)  # Its step divides the gradients by that.
         return total
@@ -98,7 +100,7 @@ class DeepSpeed(Distributed):
     def discard(self) -> None:
         # DeepSpeed has one way to throw gradients away: a step whose norm is invalid.
         invalid = torch.tensor(-1.0, device=self.device)
-        setattr(self.zero, self.norm_method, lambda: invalid)
+        setattr(self.zero, self.norm_method, lambda: [invalid] if self.stage == 3 else invalid)
         self.step()
         delattr(self.zero, self.norm_method)
 
