@@ -20,6 +20,7 @@ from mftcoder.core.rng import Generators
 from mftcoder.core.state import State, Stateful
 from mftcoder.data.base import Data
 from mftcoder.data.collate import collate
+from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
 from mftcoder.loop import Trainer
 from mftcoder.model.causal_lm import CausalLM
@@ -68,6 +69,8 @@ def train(
     run_dir: where everything goes. config: what the components were built from, to be kept beside the weights.
     """
     engine.start(seed=seed)
+    if engine.device.type == "cpu":
+        keep_freed_memory()
     tokenizer = model.tokenizer()
     corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
     with engine.building():

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from mftcoder.core.errors import UserError
 from mftcoder.peft.base import Peft, quiet
+from mftcoder.peft.fused_lora import fuse
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class LoRA(Peft):
     takes all linear layers but the output head. target_parameters: the same for weights that are no module: the stacked
     experts of mixtures (PEFT counts those of mixtral, qwen2_moe and deepseek_v2 among None's). modules_to_save: modules
     to train whole and store with the adapter. use_rslora: scale by lora_alpha / sqrt(lora_rank) (2312.03732). use_dora:
-    train the norm of each column by itself (2402.09353).
+    train the norm of each column by itself (2402.09353). fused: compute plain adapted layers as one function.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LoRA(Peft):
         modules_to_save: list[str] | None,
         use_rslora: bool,
         use_dora: bool,
+        fused: bool,
     ) -> None:
         if lora_rank < 1:
             raise ValueError(f"peft.lora_rank: {lora_rank} is below 1; 8 to 64 are usual")
@@ -54,6 +56,7 @@ class LoRA(Peft):
         self.modules_to_save = modules_to_save
         self.use_rslora = use_rslora
         self.use_dora = use_dora
+        self.fused = fused
 
     @override
     def adapt(self, net: PreTrainedModel) -> PeftModel:
@@ -76,6 +79,8 @@ class LoRA(Peft):
                 adapted = get_peft_model(net, config)
         except ValueError as error:
             raise UserError(f"peft: {error}") from error
+        if self.fused:
+            fuse(adapted)
         _warn_of_what_is_left(net, config)
         return cast(PeftModel, adapted)
 
