@@ -4,8 +4,9 @@
 
 The tiny model with LoRA, steps of 8 micro-batches of 512 tokens, every balancer as its YAML has it and in the middle of
 a run: its windows are filled with simulated losses first. All take turns in random order within each round, five steps
-each, with the same model and batches; the cost is the median over the rounds of the ratio to the equal weights of the
-same round. Time is CPU time on one thread, which other programs on the machine disturb little.
+each, with the same model and batches. What a balancer that looks at losses adds to a step is timed in place: its
+weights, and its observing with the probe. Gradient methods run other micro-batches too, so their whole step is compared
+with the one of equal weights in the same round. Costs are medians over the rounds, of CPU time on one thread.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -131,24 +133,49 @@ def make_trainer(engine: Engine, name: str, tasks: int) -> Trainer:
     )
 
 
-def measure(engine: Engine, tasks: int, rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of a step, by balancer, in each round; a first round is thrown away."""
-    trainers = {name: make_trainer(engine, name, tasks) for name in NAMES}
+class Timed:
+    """Takes steps, and knows how long they took in all and in the balancer, probes included."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer, self.inside = trainer, 0.0
+        for owner, name in ((trainer.balancer, "weights"), (trainer, "observe")):
+            setattr(owner, name, self._timed(getattr(owner, name)))
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            begun = time.process_time()
+            result = call(*arguments)
+            self.inside += time.process_time() - begun
+            return result
+
+        return timed
+
+    def run(self, first: int, batches: list[MicroBatches]) -> tuple[float, float]:
+        """CPU seconds of a step: all of it, and the part in the balancer."""
+        self.inside, begun = 0.0, time.process_time()
+        for number, batch in enumerate(batches, first):
+            self.trainer.step(number, batch)
+        return (time.process_time() - begun) / len(batches), self.inside / len(batches)
+
+
+def measure(engine: Engine, tasks: int, rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """CPU seconds of a step by balancer in each round, as Timed.run gives them; a first round is thrown away."""
+    steppers = {name: Timed(make_trainer(engine, name, tasks)) for name in NAMES}
     rng = np.random.default_rng(0)
-    seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
     for turn in range(rounds + 1):
         batches = [make_step(rng, tasks) for _ in range(BLOCK)]
         for name in rng.permutation(NAMES):
-            begun = time.process_time()
-            for at, batch in enumerate(batches):
-                trainers[name].step(SEASON + turn * BLOCK + at, batch)
-            seconds[name].append((time.process_time() - begun) / BLOCK)
+            seconds[name].append(steppers[name].run(SEASON + turn * BLOCK, batches))
     return {name: times[1:] for name, times in seconds.items()}
 
 
-def over_equal(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Each balancer's cost, as a share of the step with equal weights."""
-    return {name: median(a / b for a, b in zip(seconds[name], seconds["equal"], strict=True)) - 1 for name in NAMES}
+def over_equal(seconds: dict[str, list[tuple[float, float]]], name: str) -> float:
+    """A balancer's cost, as a share of the step with equal weights."""
+    if isinstance(component("balancer", name), GradientBalancer):
+        return median(a / b for (a, _), (b, _) in zip(seconds[name], seconds["equal"], strict=True)) - 1
+    inside, equal = (median(part / (whole - part) for whole, part in seconds[n]) for n in (name, "equal"))
+    return inside - equal
 
 
 def main() -> None:
@@ -157,12 +184,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         engine = make_engine(directory)
         seconds = {tasks: measure(engine, tasks, rounds) for tasks in TASKS}
-    costs = {tasks: over_equal(measured) for tasks, measured in seconds.items()}
+    costs = {tasks: {name: over_equal(measured, name) for name in NAMES} for tasks, measured in seconds.items()}
     print(f"| balancer | {' | '.join(f'{tasks} tasks' for tasks in TASKS)} |\n|---|{'---|' * len(TASKS)}")
-    base = [median(measured["equal"]) for measured in seconds.values()]
+    base = [median(whole for whole, _ in measured["equal"]) for measured in seconds.values()]
     print(f"| equal (seconds a step) | {' | '.join(f'{s:.3f}' for s in base)} |")
     for name in sorted(set(NAMES) - {"equal"}):
-        print(f"| {name} | {' | '.join(f'{costs[tasks][name]:+.1%}' for tasks in TASKS)} |")
+        print(f"| {name} | {' | '.join(f'{costs[tasks][name]:+.2%}' for tasks in TASKS)} |")
     if len(sys.argv) > 1:
         about = {"torch": torch.__version__, "python": platform.python_version(), "rounds": rounds}
         Path(sys.argv[1]).write_text(json.dumps({**about, "over_equal": costs, "seconds": seconds}), encoding="utf-8")

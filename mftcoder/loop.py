@@ -141,8 +141,10 @@ class Trainer:
         """The micro-batches as one list; with by_task, one list a task, of micro-batches with nothing but it."""
         if not by_task:
             return [[self.collate(samples) for samples in micro_batches]]
-        parts = [[[s for s in samples if s.task == t] for samples in micro_batches] for t in range(len(self.priors))]
-        return [[self.collate(part) for part in own if part] for own in parts]
+        tokens, number = max(sum(map(len, samples)) for samples in micro_batches), max(map(len, micro_batches))
+        everything = [sample for samples in micro_batches for sample in samples]
+        parts = [[s for s in everything if s.task == t] for t in range(len(self.priors))]
+        return [[self.collate(group) for group in _groups(own, tokens, number)] for own in parts]
 
     def _size(self, batches: Sequence[Batch]) -> Size:
         """Of the global batch: one sum over all ranks."""
@@ -199,6 +201,18 @@ def steps(trainer: Trainer, first: int, last: int, take: Callable[[], MicroBatch
         report = trainer.step(number, micro_batches)
         report.seconds["data"] += taken
         yield report
+
+
+def _groups(samples: Sequence[Sample], tokens: int, number: int) -> Iterator[list[Sample]]:
+    """`samples` in their order, as few groups of at most so many tokens (or one sample) and samples."""
+    group: list[Sample] = []
+    for sample in samples:
+        if group and (len(group) == number or sum(map(len, group)) + len(sample) > tokens):
+            yield group
+            group = []
+        group.append(sample)
+    if group:
+        yield group
 
 
 @contextmanager

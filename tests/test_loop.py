@@ -184,3 +184,16 @@ def test_a_step_that_is_not_finite_changes_nothing():
         trainer.engine.model.causal.lm_head.weight[3, 0] = before[-1][3, 0]
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.engine.parameters(), strict=True))
     assert all(p.grad is None for p in trainer.engine.parameters())
+
+
+def test_tasks_by_themselves_run_in_few_micro_batches():
+    """15, 8, 1 and no samples in three micro-batches of 8: regrouped, not each micro-batch cut by task."""
+    trainer, samples = make_trainer(make_balancer("pcgrad")), make_samples(0)
+    micro_batches = [samples[at : at + 8] for at in range(0, 24, 8)]
+    batches = trainer._batches(micro_batches, by_task=True)
+    assert [len(own) for own in batches][2:] == [1, 0]
+    assert sum(len(own) for own in batches) <= 6
+    assert max(int(b.lengths.sum()) for own in batches for b in own) <= max(sum(map(len, m)) for m in micro_batches)
+    for task, own in enumerate(batches):
+        assert sum(len(b.tasks) for b in own) == SIZES.get(task, 0)
+        assert all((b.tasks == task).all() for b in own)
