@@ -92,14 +92,18 @@ class Schema:
         elif isinstance(value, dict) and TARGET in value:
             yield from self.component(value, path, wanted)
         elif isinstance(value, dict | list):
-            arms = [arm for arm in _arms(wanted) if _holds(arm, type(value))]
-            found = [list(self._items(value, path, arm)) for arm in arms]
-            if not found or (len(found) > 1 and [] not in found):
-                yield _mismatch(value, path, wanted)
-            elif len(found) == 1:
-                yield from found[0]
+            yield from self._container(value, path, wanted)
         elif not _is(value, wanted):
             yield _mismatch(value, path, wanted)
+
+    def _container(self, value: dict[Any, Any] | list[Any], path: str, wanted: Any) -> Iterator[str]:
+        """Faults of a mapping or sequence: those of its items, where just one of the wanted types can hold it."""
+        arms = [arm for arm in _arms(wanted) if _holds(arm, type(value))]
+        found = [list(self._items(value, path, arm)) for arm in arms]
+        if not found or (len(found) > 1 and [] not in found):
+            yield _mismatch(value, path, wanted)
+        elif len(found) == 1:
+            yield from found[0]
 
     def _items(self, value: dict[Any, Any] | list[Any], path: str, arm: Any) -> Iterator[str]:
         """Faults of the items of a mapping or sequence, of which `arm` says the types."""
