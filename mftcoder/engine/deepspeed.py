@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from mftcoder.core.errors import UserError
 from mftcoder.engine import named
 from mftcoder.engine.base import MakeOptimizer
 from mftcoder.engine.distributed import Distributed
 from mftcoder.engine.precision import autocast
+from mftcoder.engine.sharding import sharding_conflicts
 
 Offload = Literal["none", "cpu"]
 
@@ -39,6 +41,10 @@ class DeepSpeed(Distributed):
         if self.device.type == "cpu":
             os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed looks at it once, when it is imported.
 
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
+        """Why it cannot run with the other components of a run."""
+        return sharding_conflicts(parts)
+
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
         import deepspeed
@@ -47,7 +53,6 @@ class DeepSpeed(Distributed):
         deepspeed.utils.logger.setLevel(logging.WARNING)
         _check_dtypes(model)
         optimizer = make_optimizer(self._placed(model))
-        named.refuse_8_bit(optimizer, f"zero{self.stage}")
         self.wrapper, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self.config(), dist_init_required=False
         )
@@ -181,8 +186,8 @@ def _is_cut(value: Any, shape: torch.Size) -> bool:
 
 
 def _check_dtypes(model: nn.Module) -> None:
-    """Raise ValueError for trained weights that DeepSpeed would silently round to float32."""
+    """Raise UserError for trained weights that DeepSpeed would silently round to float32."""
     if wide := [name for name, p in named.trainable(model).items() if p.dtype == torch.float64]:
-        raise ValueError(
+        raise UserError(
             f"DeepSpeed trains in float32, but {wide[0]} is float64: take model.dtype=float32 or engine=ddp"
         )

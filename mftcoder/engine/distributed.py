@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
 from typing_extensions import override
 
+from mftcoder.core.errors import UserError
 from mftcoder.core.rng import seed_all
 from mftcoder.engine.base import Engine, MakeOptimizer, MixedPrecision
 from mftcoder.engine.precision import Device, choose_device
@@ -95,7 +96,7 @@ class Distributed(Engine):
         """Every library falls back to training one lonely copy in each process where this is wrong."""
         found = int(os.environ.get("WORLD_SIZE", "1"))
         if self.processes is not None and found != self.processes:
-            raise ValueError(
+            raise UserError(
                 f"engine.num_processes * engine.num_nodes is {self.processes}, but {found} process(es) were started "
                 f"(WORLD_SIZE={os.environ.get('WORLD_SIZE', 'not set')}); give both the same number, or unset RANK "
                 "and WORLD_SIZE if they are left over from another program"
@@ -103,12 +104,12 @@ class Distributed(Engine):
 
 
 def _own_device(device: torch.device) -> torch.device:
-    """This process's own GPU, or the device itself where it is no GPU. Raises ValueError where there are too few."""
+    """This process's own GPU, or the device itself where it is no GPU. Raises UserError where there are too few."""
     if device.type != "cuda":
         return device
     index = int(os.environ.get("LOCAL_RANK", "0"))
     if index >= torch.cuda.device_count():
-        raise ValueError(
+        raise UserError(
             f"engine.num_processes: process {index} of this node (from 0) has no GPU of its own, the node has "
             f"{torch.cuda.device_count()}; start as many processes, or take engine.device=cpu"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from mftcoder.engine import named, norm
 from mftcoder.engine.base import MakeOptimizer, MixedPrecision
 from mftcoder.engine.distributed import Distributed
 from mftcoder.engine.precision import Device, uses_bf16
+from mftcoder.engine.sharding import check_shardable, sharding_conflicts
 
 
 class FSDP2(Distributed):
@@ -54,10 +55,14 @@ class FSDP2(Distributed):
         self.reshard_after_forward = reshard_after_forward
         self.offload = offload
 
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
+        """Why it cannot run with the other components of a run."""
+        return sharding_conflicts(parts)
+
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
         bf16 = uses_bf16(self.mixed_precision, self.device)
-        _check_quantised(model, bf16=bf16)
+        check_shardable(model, bf16=bf16)
         for parameter in named.trainable(model).values():
             dist.broadcast(parameter.data, src=0)  # New weights are random: all ranks must cut up the same.
         cuda = self.device.type == "cuda"
@@ -76,7 +81,6 @@ class FSDP2(Distributed):
                 module.set_force_sum_reduction_for_comms(not cuda)  # Gloo cannot scale while it reduces.
         self.model = model
         self.optimizer = make_optimizer(model)
-        named.refuse_8_bit(self.optimizer, "fsdp2")
 
     @override
     def autocast(self) -> AbstractContextManager[Any]:
@@ -105,11 +109,11 @@ class FSDP2(Distributed):
 
     @override
     def weights(self) -> dict[str, Tensor]:
-        return self._whole(named.trainable(self.module))
+        return self._whole(self._trainable())
 
     @override
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        parameters = named.trainable(self.module)
+        parameters = self._trainable()
         named.check(weights, {name: p.shape for name, p in parameters.items()})
         with torch.no_grad():
             for name, parameter in parameters.items():
@@ -117,13 +121,14 @@ class FSDP2(Distributed):
 
     @override
     def state_dict(self) -> dict[str, dict[str, Any]]:
+        self._trainable()
         state = named.optimizer_state(self.optimizer, self.module)
         whole = {name: self._whole(values) for name, values in state.items()}
         return whole if self.rank == 0 else {}
 
     @override
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        parameters = named.trainable(self.module)
+        parameters = self._trainable()
         cut = {
             name: {
                 key: _cut(v, parameters[name]) if isinstance(v, Tensor) and v.shape == parameters[name].shape else v
@@ -133,6 +138,11 @@ class FSDP2(Distributed):
             if name in parameters
         }
         named.load_optimizer_state(self.optimizer, self.module, {**state, **cut})
+
+    def _trainable(self) -> dict[str, nn.Parameter]:
+        """The trained parameters as they are cut up: a forward pass without a backward pass leaves some gathered."""
+        self.root.reshard()
+        return named.trainable(self.module)
 
     def _whole(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values with tensors whole and on the CPU, on rank 0; one at a time, for the memory of the others."""
@@ -160,15 +170,3 @@ def _cut(whole: Tensor, like: nn.Parameter) -> Tensor:
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-
-
-def _check_quantised(model: nn.Module, *, bf16: bool) -> None:
-    """Raise ValueError where the bytes of quantised weights would not survive being cut up or cast."""
-    for name, parameter in model.named_parameters():
-        quantised = not parameter.is_floating_point() or getattr(parameter, "quant_state", None) is not None
-        wanted = torch.bfloat16 if bf16 else parameter.dtype
-        if quantised and (not parameter.is_floating_point() or parameter.dtype != wanted):
-            raise ValueError(
-                f"engine=fsdp2 cannot shard {name}, which is stored as {parameter.dtype}: take quantization=nf4 with "
-                f"quantization.quant_storage={'bfloat16' if bf16 else 'the dtype of the model'}, or engine=ddp"
-            )

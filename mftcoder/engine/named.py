@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mftcoder.core.errors import UserError
+
 Shapes = Mapping[str, torch.Size]
 
 
@@ -17,7 +19,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def check(weights: Mapping[str, Tensor], shapes: Shapes) -> None:
-    """Raise ValueError with every parameter that is missing, unknown, or of another shape than in `shapes`."""
+    """Raise UserError with every parameter that is missing, unknown, or of another shape than in `shapes`."""
     faults = [f"{name}: missing" for name in shapes if name not in weights]
     for name, weight in weights.items():
         if name not in shapes:
@@ -25,13 +27,13 @@ def check(weights: Mapping[str, Tensor], shapes: Shapes) -> None:
         elif weight.shape != shapes[name]:
             faults.append(f"{name}: shape {list(weight.shape)} instead of {list(shapes[name])}")
     if faults:
-        raise ValueError("The saved weights do not fit the model:\n" + "\n".join(faults))
+        raise UserError("The saved weights do not fit the model:\n" + "\n".join(faults))
 
 
 def check_state(state: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise ValueError for states of parameters that this run does not train."""
+    """Raise UserError for states of parameters that this run does not train."""
     if unknown := sorted(set(state) - set(names)):
-        raise ValueError(f"The saved optimizer state has parameters that this run does not train: {', '.join(unknown)}")
+        raise UserError(f"The saved optimizer state has parameters that this run does not train: {', '.join(unknown)}")
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict[str, Any]]:
@@ -46,21 +48,12 @@ def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, model: nn.Module, state: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Continue with what `optimizer_state` gave. Raises ValueError for parameters that the optimizer does not have."""
+    """Continue with what `optimizer_state` gave. Raises UserError for parameters that the optimizer does not have."""
     names = _names(optimizer, model)
     check_state(state, names)
     current = optimizer.state_dict()
     current["state"] = {i: state[name] for i, name in enumerate(names) if name in state}
     optimizer.load_state_dict(current)
-
-
-def refuse_8_bit(optimizer: torch.optim.Optimizer, engine: str) -> None:
-    """Raise ValueError for an optimizer whose blocks of 8-bit state a sharding engine would cut through."""
-    if type(optimizer).__module__.startswith("bitsandbytes."):
-        raise ValueError(
-            f"engine={engine} shards the optimizer's state, which {type(optimizer).__name__} keeps in blocks of 8-bit "
-            "numbers with common scales: take optimizer=adamw, or engine=ddp"
-        )
 
 
 def _names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[str]:

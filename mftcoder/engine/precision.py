@@ -7,19 +7,20 @@ from typing import Any, Literal
 
 import torch
 
+from mftcoder.core.errors import UserError
 from mftcoder.engine.base import MixedPrecision
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 
 def choose_device(choice: Device) -> torch.device:
-    """The device of `choice`. Raises ValueError where this machine does not have it."""
+    """The device of `choice`. Raises UserError where this machine does not have it."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if choice == "auto":
         return torch.device(next(name for name, there in available.items() if there))
     if not available[choice]:
         has = ", ".join(name for name, there in available.items() if there)
-        raise ValueError(f"engine.device: {choice} is not available, only {has}; take engine.device=auto")
+        raise UserError(f"engine.device: {choice} is not available, only {has}; take engine.device=auto")
     return torch.device(choice)
 
 

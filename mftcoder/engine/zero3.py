@@ -14,6 +14,7 @@ from mftcoder.engine import named
 from mftcoder.engine.base import MakeOptimizer, MixedPrecision
 from mftcoder.engine.deepspeed import DeepSpeed, Offload
 from mftcoder.engine.precision import Device, uses_bf16
+from mftcoder.engine.sharding import check_shardable
 
 
 class Zero3(DeepSpeed):
@@ -79,6 +80,7 @@ class Zero3(DeepSpeed):
 
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
+        check_shardable(model, bf16=uses_bf16(self.mixed_precision, self.device))
         super()._wrap(model, make_optimizer)
         self._hold(cast(nn.Module, model.head))
 

@@ -15,8 +15,8 @@ class NF4(Quantization):
     """Blocks of 64 weights with one scale, each weight one of 16 quantiles of the normal distribution (2305.14314).
 
     double_quant: quantise the blocks' scales too, which saves 0.37 bit a weight. compute_dtype: that of the matrix
-    products; auto takes the model's. quant_storage: the dtype that the packed bytes pose as; engines that shard
-    parameters (FSDP2, ZeRO-3) need the one of the rest of the model.
+    products; quant_storage: the dtype that the packed bytes pose as, which engines that shard parameters (FSDP2,
+    ZeRO-3) need to be that of the rest of the model. For both, auto takes the model's.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class NF4(Quantization):
         *,
         double_quant: bool,
         compute_dtype: Literal["auto", "float32", "bfloat16"],
-        quant_storage: Literal["uint8", "bfloat16", "float32"],
+        quant_storage: Literal["auto", "uint8", "bfloat16", "float32"],
     ) -> None:
         self.double_quant = double_quant
         self.compute_dtype = compute_dtype
@@ -37,7 +37,7 @@ class NF4(Quantization):
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=self.double_quant,
             bnb_4bit_compute_dtype=dtype if self.compute_dtype == "auto" else self.compute_dtype,
-            bnb_4bit_quant_storage=self.quant_storage,
+            bnb_4bit_quant_storage=dtype if self.quant_storage == "auto" else self.quant_storage,
         )
 
     @override
