@@ -25,7 +25,8 @@ class Balancer(ABC):
     balancer cannot depend on how a batch was split. All tensors are on the CPU. The loop multiplies the weights by
     each task's own prior weight, drops absent tasks and normalises the rest: a balancer does none of that.
 
-    probe: what observe wants to see. probe_samples: with probe=valid, how many validation samples of each task.
+    probe: what observe wants to see. probe_samples: with probe=valid, how many validation samples of each task; set by
+    start.
     focal_gamma: the loss of a token that the model gives probability p is (1 - p) ** focal_gamma * -log p.
     kept: the attributes that are the state; they are replaced, never changed in place.
     """
@@ -41,7 +42,11 @@ class Balancer(ABC):
 
     @abstractmethod
     def weights(self, step: int, counts: Tensor) -> Tensor:
-        """Weights [T] float64, non-negative, of any scale, for step `step` (from 0), whose batch holds `counts` [T]."""
+        """Weights [T] float64, non-negative, of any scale, for step `step` (from 0).
+
+        counts [T]: the units of each task in the step's batch; with normalization=expected, those that the mixture
+        promises a step.
+        """
 
     def wants(self, step: int) -> bool:
         """Whether observe should be called after step `step`."""
@@ -102,7 +107,7 @@ class AdaptiveBalancer(Balancer):
         Losses are held within 1e-8 and 1e8, since the methods divide by them and take their logarithms.
         """
         means = losses.mean.cpu()
-        raw = self.update(step, torch.where(means.isfinite(), means.clamp(1e-8, 1e8), torch.nan))
+        raw = self.update(step, torch.where(means.isfinite(), means.clamp(1e-8, 1e8), torch.nan)).clamp(max=1e300)
         self.raw = torch.where(raw.isnan(), raw.nanmean().nan_to_num(1.0), raw)
 
     @abstractmethod

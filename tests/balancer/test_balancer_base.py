@@ -19,7 +19,13 @@ from mftcoder.core.batch import TaskLosses
 from mftcoder.core.errors import UserError
 
 FILES = sorted((Path(__file__).parents[2] / "conf/balancer").glob("*.yaml"))
-SHORT = {"coba_warmup_steps": 6, "coba_history_length": 9, "coba_update_interval": 2, "window_steps": 2, "reset_steps": 4}
+SHORT = {
+    "coba_warmup_steps": 6,
+    "coba_history_length": 9,
+    "coba_update_interval": 2,
+    "window_steps": 2,
+    "reset_steps": 4,
+}
 """Lengths that a short series goes through several times."""
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from mftcoder.balancer.proportional import Proportional
+from mftcoder.core.coefficients import coefficients
 
 
 def test_the_loss_is_the_mean_over_all_tokens() -> None:
@@ -16,7 +17,9 @@ def test_the_loss_is_the_mean_over_all_tokens() -> None:
     torch.testing.assert_close(loss, torch.cat(tokens).mean(), rtol=1e-14, atol=0)
 
 
-def test_counts_of_the_device_come_back_as_float64_on_the_cpu() -> None:
-    weights = Proportional().weights(0, torch.tensor([3, 4]))
-    assert weights.dtype == torch.float64
-    assert weights.tolist() == [3.0, 4.0]
+def test_with_expected_counts_every_unit_counts_the_same_whatever_came() -> None:
+    balancer, expected = Proportional(), torch.tensor([90.0, 10.0], dtype=torch.float64)
+    balancer.start(["a", "b"])
+    for units in ([80.0, 20.0], [100.0, 5.0]):
+        each = coefficients(balancer.weights(0, expected), torch.tensor(units, dtype=torch.float64), expected)
+        torch.testing.assert_close(each, torch.full((2,), 0.01, dtype=torch.float64), rtol=1e-14, atol=0)
