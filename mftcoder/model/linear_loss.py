@@ -145,14 +145,13 @@ def _chunk(raw: Tensor, part: slice, targets: Targets, transform: Transform, *, 
     """Cross-entropies [C] of one chunk's head outputs [C, V] and, if needed, the loss's gradient in them, [C, V]."""
     logits = transform.apply(_upcast(raw))
     labels = targets.labels[part]
-    log_sum = torch.logsumexp(logits, dim=-1)
-    ce = log_sum - logits.gather(1, labels[:, None]).squeeze(1)
+    log_p = torch.log_softmax(logits, dim=-1)  # one pass over the rows, each of which fits into a cache
+    ce = -log_p.gather(1, labels[:, None]).squeeze(1)
     if not need:
         return ce, raw
     weights = targets.coefficients[targets.tasks[part]].to(ce) * targets.units[part].to(ce)
     slope = weights * _focal_slope(ce, targets.focal_gamma)
-    shared = transform.softcap is not None or logits.data_ptr() == raw.data_ptr()
-    gradient = (logits - log_sum[:, None]).exp_() if shared else logits.sub_(log_sum[:, None]).exp_()
+    gradient = log_p.exp_()
     gradient[torch.arange(len(labels), device=labels.device), labels] -= 1
     gradient.mul_(slope[:, None])
     return ce, transform.scale_gradient(gradient, logits)
