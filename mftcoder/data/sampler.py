@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from os import environ
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.cache import cached, digest, notes
@@ -34,6 +36,7 @@ class Sampler:
         self._packs_per_step = packs_per_step
         self._stratified = stratified
         self._stream = Stream(split, recipe)
+        self._counted: list[int] = []
 
     @property
     def epoch(self) -> float:
@@ -84,6 +87,8 @@ class Sampler:
 
     def _ends(self, epochs: int) -> list[int]:
         """Steps taken by the end of each epoch."""
+        if len(self._counted) >= epochs:
+            return self._counted[:epochs]
         recipe, split = self._recipe, self._split
         lengths = b"".join(split.lengths(task).tobytes() + b"|" for task in range(split.num_tasks))
         settings = {name: value for name, value in vars(recipe).items() if name != "shares"}
@@ -97,16 +102,24 @@ class Sampler:
 
         def play(directory: Path) -> dict[str, list[int]]:
             other = Sampler(split, recipe, packs_per_step=self._packs_per_step, stratified=self._stratified)
-            ends: list[int] = []
-            steps = 0
-            while len(ends) < epochs and not other._stream.over:
-                other.take()
-                steps += 1
-                completed = other._stream.epoch + other._stream.finished
-                ends += [steps] * (completed - len(ends))
-            return {"ends": (ends + [steps] * epochs)[:epochs]}
+            return {"ends": other._play(epochs)}
 
-        return list(notes(cached(split.cache_dir, "steps", key, play))["ends"])
+        self._counted = list(notes(cached(split.cache_dir, "steps", key, play))["ends"])
+        return self._counted
+
+    def _play(self, epochs: int) -> list[int]:
+        """Take all steps of so many epochs; how many there were by the end of each."""
+        ends: list[int] = []
+        steps = 0
+        columns = (TextColumn("counting steps"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, transient=True, disable=environ.get("RANK", "0") != "0") as bar:
+            shown = bar.add_task("", total=epochs)
+            while len(ends) < epochs and not self._stream.over:
+                self.take()
+                steps += 1
+                ends += [steps] * (self._stream.epoch + self._stream.finished - len(ends))
+                bar.update(shown, completed=self.epoch)
+        return (ends + [steps] * epochs)[:epochs]
 
     def expected_counts(self, reduction: Literal["token", "sample"]) -> NDArray[np.float64]:
         """[T] float64: the units (targets or samples) of each task that a step of the first epoch holds on average."""

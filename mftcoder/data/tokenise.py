@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from multiprocessing import get_context
@@ -29,6 +31,8 @@ from mftcoder.template.base import Template
 
 BATCH = 1024
 LARGE = 1 << 26  # bytes of records from which on processes are worth their start
+FEW = 4  # cores that threads can keep busy
+THREADS = 2
 QUARANTINE = "quarantine.jsonl"
 TABLE = "table.arrow"
 
@@ -108,10 +112,10 @@ def rows(pieces: list[Piece]) -> pa.RecordBatch:
 
 
 def content_key(example: Dialogue | Pretokenised) -> int:
-    """64 bits of the hash of what an example says, wherever it stands."""
+    """64 bits of the hash of what an example says, wherever it stands and whoever tokenises it."""
     if isinstance(example, Pretokenised):
         return xxh3_64_intdigest(example.ids.tobytes())
-    return xxh3_64_intdigest(repr([(turn.role, turn.content) for turn in example.turns]).encode())
+    return xxh3_64_intdigest("\0".join([f"{turn.role}\0{turn.content}" for turn in example.turns]).encode())
 
 
 def tokenise(
@@ -119,7 +123,7 @@ def tokenise(
 ) -> tuple[Counter[str], list[Fault]]:
     """Write the table of one task, and what could not be used, into `directory`; returns the fates and the faults.
 
-    num_workers: processes; 0, this one alone; None, as many as there are cores if the records are large.
+    num_workers: processes; 0, this one alone; None, one a core if there is much for many cores.
     """
     source = tokeniser.source
     unreadable: list[Fault] = []
@@ -127,7 +131,11 @@ def tokenise(
     fates: Counter[str] = Counter()
     records = source.records(limit, unreadable)
     batches = iter(lambda: list(islice(records, BATCH)), [])
-    with pa.OSFile(str(directory / TABLE), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer, progress() as bar:
+    with ExitStack() as stack:
+        stack.enter_context(settled())
+        file = stack.enter_context(pa.OSFile(str(directory / TABLE), "wb"))
+        writer = stack.enter_context(pa.ipc.new_file(file, SCHEMA))
+        bar = stack.enter_context(progress())
         total = source.lines() if limit is None and not bar.disable else None
         shown = bar.add_task(f"tokenising {name}", total=total)
         for batch in mapped(tokeniser, batches, processes(source, limit, num_workers)):
@@ -142,12 +150,23 @@ def tokenise(
     return fates, faults
 
 
+@contextmanager
+def settled() -> Iterator[None]:
+    """Spare the garbage collector all that is there already: it would look through it again for every few batches."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def processes(source: Source, limit: int | None, num_workers: int | None) -> int:
-    """How many processes tokenise: `num_workers`, or one a core if that is None and there are many records."""
+    """How many processes tokenise: `num_workers`, or one a core if that is None and there is much for many cores."""
     if num_workers is not None:
         return num_workers
+    cores = os.cpu_count() or 1
     large = limit is None and sum(file.stat().st_size for file in source.files) >= LARGE
-    return os.cpu_count() or 1 if large else 0
+    return cores if large and cores > FEW else 0
 
 
 def progress() -> Progress:
@@ -157,19 +176,25 @@ def progress() -> Progress:
 
 
 def mapped(tokeniser: Tokeniser, batches: Iterable[list[Record]], num_workers: int) -> Iterator[Made]:
-    """tokeniser(batch) for each batch, in order; with few batches in memory at any time."""
-    if num_workers == 0:
-        yield from map(tokeniser, batches)
-        return
-    context = get_context("spawn")  # a fork would copy the threads' locks, but not the threads
+    """tokeniser(batch) for each batch, in order; with few batches in memory at any time.
+
+    Without processes two threads take turns: while one waits for the Rust tokenizer, which uses all cores, the other
+    parses and renders.
+    """
     pending: deque[Future[Made]] = deque()
-    with ProcessPoolExecutor(num_workers, context, initializer=adopt, initargs=(tokeniser,)) as pool:
+    with ThreadPoolExecutor(THREADS) if num_workers == 0 else pool(tokeniser, num_workers) as workers:
+        function = tokeniser if num_workers == 0 else work
         for batch in batches:
-            pending.append(pool.submit(work, batch))
-            if len(pending) > 2 * num_workers:
+            pending.append(workers.submit(function, batch))
+            if len(pending) > 2 * (num_workers or THREADS):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+def pool(tokeniser: Tokeniser, num_workers: int) -> ProcessPoolExecutor:
+    """Processes that know the tokeniser. They are spawned: a fork would copy the locks of threads, but no threads."""
+    return ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=adopt, initargs=(tokeniser,))
 
 
 own: list[Tokeniser] = []  # of a worker process
@@ -178,6 +203,7 @@ own: list[Tokeniser] = []  # of a worker process
 def adopt(tokeniser: Tokeniser) -> None:
     """What a worker process does first; it has one core, so that the Rust tokenizer shall use one thread."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    gc.freeze()
     own.append(tokeniser)
 
 

@@ -109,5 +109,8 @@ def test_processes_are_started_for_much_only(tmp_path, monkeypatch):
     assert processes(source, None, None) == 0
     assert processes(source, None, 3) == 3
     monkeypatch.setattr(module, "LARGE", 1)
-    assert processes(source, None, None) > 0
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 4)
+    assert processes(source, None, None) == 0
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 16)
+    assert processes(source, None, None) == 16
     assert processes(source, 10, None) == 0
