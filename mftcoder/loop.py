@@ -95,9 +95,8 @@ class Trainer:
         with _clock(seconds, "data"):
             batches = self._batches(micro_batches, by_task=by_task)
             size = self._size([b for own in batches for b in own])
-            weights = (
-                self.balancer.weights(number, size.units if self.expected is None else self.expected) * self.priors
-            )
+            counts = size.units if self.expected is None else self.expected
+            weights = self.balancer.weights(number, counts) * self.priors
             shares = coefficients(weights, size.units, self.expected)
         with _clock(seconds, "forward_backward"):
             gradients = None
