@@ -85,17 +85,27 @@ def matrix_product_peak() -> float:
 
 
 class Products(TorchDispatchMode):
-    """Counts the floating-point operations of the matrix products that are executed in it; attention's are left out."""
+    """Counts the floating-point operations of the matrix products that are executed in it, attention's with them."""
 
     flops = 0
 
     @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        factors = {"aten::mm": args, "aten::bmm": args, "aten::addmm": args[1:], "aten::addmm_": args[1:]}
-        if pair := factors.get(func.name().split(".")[0]):
-            self.flops += 2 * out.numel() * pair[0].shape[-1]
+        name = func.name().removeprefix("aten::").split(".")[0]
+        factors = {"mm": args, "bmm": args, "addmm": args[1:], "addmm_": args[1:]}
+        if name in factors:
+            self.flops += 2 * out.numel() * factors[name][0].shape[-1]
+        elif name == "_scaled_dot_product_flash_attention_for_cpu":
+            self.flops += attention(args[0], args[1], products=2, causal=bool(args[4:5] and args[4]))
+        elif name == "_scaled_dot_product_flash_attention_for_cpu_backward":
+            self.flops += attention(args[1], args[2], products=5, causal=args[7])
         return out
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, *, products: int, causal: bool) -> int:
+    """Operations of so many products of [queries, d] with [d, keys] for each head; only half of them if causal."""
+    return products * 2 * query.numel() * key.shape[2] // (2 if causal else 1)
 
 
 def memory(field: str) -> int:

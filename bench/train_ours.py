@@ -27,7 +27,7 @@ PARTS = ("engine", "model", "peft", "quantization", "objective", "balancer", "op
 
 def make_trainer(job: dict[str, Any]) -> Trainer:
     path, peft_choice = f"model.pretrained_model_path={job['model']}", f"peft={PEFT[job['method']]}"
-    tree = load("model=path", path, peft_choice, "engine.device=cpu")
+    tree = load("model=path", path, "model.gradient_checkpointing=false", peft_choice, "engine.device=cpu")
     parts = {name: build(tree[name]) for name in PARTS}
     engine, peft = parts["engine"], parts["peft"]
     engine.start(seed=0)

@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
+from safetensors import SafetensorError
+
 from mftcoder import resumption
 from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
@@ -200,7 +202,7 @@ class Checkpoints:
         try:
             self._stage(snapshot, staged)
             manifest.publish(staged, self.directory / name)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             shutil.rmtree(staged, ignore_errors=True)
             raise UserError(
                 f"{self.directory / name} could not be saved: {error}; the earlier checkpoints are as they were"

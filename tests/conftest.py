@@ -89,13 +89,18 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float | None]:
+def options(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The overrides of a run of a few seconds."""
+    paths = ",".join(str(folders / task) for task in SIZES)
+    return [*OPTIONS, f"data.paths=[{paths}]", f"cache_dir={tmp_path_factory.mktemp('cache')}"]
+
+
+@pytest.fixture(scope="session")
+def run(options: list[str]) -> Callable[..., float | None]:
     """Trains the tiny model in a directory, with overrides; `also` is one more tracker."""
-    cache = tmp_path_factory.mktemp("cache")
 
     def go(run_dir: Path, *overrides: str, also: Tracker | None = None) -> float | None:
-        paths = f"data.paths=[{','.join(str(folders / task) for task in SIZES)}]"
-        tree = config.load(*OPTIONS, paths, f"cache_dir={cache}", *overrides)
+        tree = config.load(*options, *overrides)
         train, parts = config.verb(tree)
         if also is not None:
             parts["tracker"]["also"] = also

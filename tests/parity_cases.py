@@ -120,8 +120,7 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
         lora_rank=4, lora_alpha=8, lora_dropout=0.0, bias="none", target_modules=None, target_parameters=None,
         modules_to_save=None, use_rslora=False, use_dora=False, fused=True,
     )  # fmt: skip
-    storage = "float32" if engine.sharded else "uint8"
-    nf4 = NF4(double_quant=True, compute_dtype="auto", quant_storage=storage) if case.method == "qlora" else None
+    nf4 = NF4(double_quant=True, compute_dtype="auto", quant_storage="auto") if case.method == "qlora" else None
     with engine.building():
         net = model.load(nf4, engine.device, frozen=case.method != "full")
         net = net if case.method == "full" else lora.adapt(net)

@@ -22,7 +22,6 @@ FAMILIES = {
 }
 
 
-
 def model(family: str, *, packed: bool) -> LossModel:
     torch.manual_seed(0)
     net = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SMALL, **FAMILIES[family]))
