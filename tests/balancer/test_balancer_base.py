@@ -70,7 +70,7 @@ adaptive = pytest.mark.parametrize(
 def test_every_module_has_its_choice() -> None:
     modules = {p.stem for p in (Path(__file__).parents[2] / "mftcoder/balancer").glob("*.py")}
     assert modules - {"__init__", "base", "adam"} == {p.stem for p in FILES}
-    assert len(FILES) == 15
+    assert len(FILES) >= 15
 
 
 @each
