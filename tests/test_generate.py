@@ -111,7 +111,7 @@ def test_all_unusable_records_are_named(tmp_path):
     source.write_text('{"prompt": "fine"}\nnot json\n{"question": "no answer"}\n{"input_ids": [1, 2]}\n')
     with pytest.raises(UserError) as error:
         read_questions(source, None)
-    for line, reason in ((2, "not JSON"), (3, "fit none of the shapes"), (4, "holds no question")):
+    for line, reason in ((2, "not JSON"), (3, "fit no shape"), (4, "holds no question")):
         assert f"{source}:{line}: " in str(error.value)
         assert reason in str(error.value)
     with pytest.raises(UserError, match="no such file"):
