@@ -38,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="how often all take turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--packed", action="store_true", help="also TRL with its packing")
+    parser.add_argument("--cpu-time", action="store_true", help="on a busy machine: CPU seconds; with --threads 1")
     parser.add_argument("--memory", action="store_true", help="peaks over lengths and vocabularies")
     parser.add_argument("--out", type=Path, default=None)
     return parser.parse_args()
@@ -68,6 +69,7 @@ def contenders(args: argparse.Namespace) -> dict[str, tuple[str, str, Run]]:
 def in_turns(args: argparse.Namespace, job: Run, rounds: int) -> dict[str, list[Run]]:
     """Every contender once a round."""
     runs: dict[str, list[Run]] = {}
+    job = job | {"cpu_time": args.cpu_time}
     for _ in range(rounds):
         for name, (python, script, more) in contenders(args).items():
             load = os.getloadavg()[0]

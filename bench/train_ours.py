@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from train_inputs import Products, Size, matrix_product_peak, memory, report
+from train_inputs import Products, Size, clock, matrix_product_peak, memory, report
 
 from mftcoder.config import build, load
 from mftcoder.core.batch import Sample
@@ -67,14 +66,15 @@ def packs(dialogues: list[dict[str, list[int]]], room: int) -> MicroBatches:
 def main() -> None:
     job = json.loads(sys.argv[1])
     dialogues = json.loads(Path(job["dialogues"]).read_text(encoding="utf-8"))
-    peak = matrix_product_peak()
+    now = clock(job)
+    peak = matrix_product_peak(now)
     trainer = make_trainer(job)
     batches = [dialogues[at : at + job["batch"]] for at in range(0, len(dialogues), job["batch"])]
     before, losses, seconds, sizes = memory("VmRSS"), [], [], []
     for number, batch in enumerate(batches):
-        begun = time.perf_counter()
+        begun = now()
         done = trainer.step(number, packs(batch, job["pack"]))
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(now() - begun)
         losses.append(done.loss)
         sizes.append(Size(int(done.size.tokens.sum()), done.size.targets, done.size.positions))
     high = memory("VmHWM")

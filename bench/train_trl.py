@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from train_inputs import Products, Size, matrix_product_peak, memory, report
+from train_inputs import Products, Size, clock, matrix_product_peak, memory, report
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -20,16 +20,17 @@ from trl import SFTConfig, SFTTrainer
 class Clock(TrainerCallback):  # type: ignore[misc]
     """When each step ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
         self.times: list[float] = []
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """The clock starts."""
-        self.times.append(time.perf_counter())
+        self.times.append(self.now())
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """A step is done."""
-        self.times.append(time.perf_counter())
+        self.times.append(self.now())
 
 
 def make_model(job: dict[str, Any]) -> Any:
@@ -50,7 +51,7 @@ def make_model(job: dict[str, Any]) -> Any:
     )
 
 
-def make_trainer(job: dict[str, Any], dialogues: list[dict[str, list[int]]], out: str, clock: Clock) -> SFTTrainer:
+def make_trainer(job: dict[str, Any], dialogues: list[dict[str, list[int]]], out: str, times: Clock) -> SFTTrainer:
     config = SFTConfig(
         output_dir=out,
         per_device_train_batch_size=1 if job["packed"] else job["batch"],
@@ -79,23 +80,24 @@ def make_trainer(job: dict[str, Any], dialogues: list[dict[str, list[int]]], out
         args=config,
         train_dataset=Dataset.from_list(dialogues),
         processing_class=tokenizer,
-        callbacks=[clock],
+        callbacks=[times],
     )
 
 
 def main() -> None:
     job = json.loads(sys.argv[1])
     dialogues = json.loads(Path(job["dialogues"]).read_text(encoding="utf-8"))
-    peak, clock = matrix_product_peak(), Clock()
+    now = clock(job)
+    peak, times = matrix_product_peak(now), Clock(now)
     with tempfile.TemporaryDirectory() as out:
-        trainer = make_trainer(job, dialogues, out, clock)
+        trainer = make_trainer(job, dialogues, out, times)
         before = memory("VmRSS")
         trainer.train()
         high = memory("VmHWM")
         batches = list(trainer.get_train_dataloader())
         with Products() as counter:
             trainer.compute_loss(trainer.model, dict(batches[-1])).backward()
-    seconds = [after - begun for begun, after in zip(clock.times[:-1], clock.times[1:], strict=True)]
+    seconds = [after - begun for begun, after in zip(times.times[:-1], times.times[1:], strict=True)]
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     sizes = [size(batch) for batch in batches]
     flops = counter.flops * sum(s.positions for s in sizes[1:]) / sizes[-1].positions
