@@ -20,6 +20,7 @@ from torch import Tensor
 from mftcoder.balancer.base import Balancer, GradientBalancer
 from mftcoder.core.batch import Batch, Sample, TaskLosses
 from mftcoder.core.coefficients import EffectiveWeights, coefficients
+from mftcoder.data.collate import grouped
 from mftcoder.engine.base import Engine
 from mftcoder.objective.base import Objective
 from mftcoder.task_gradients import set_gradient, task_gradients
@@ -145,7 +146,8 @@ class Trainer:
         tokens, number = max(sum(map(len, samples)) for samples in micro_batches), max(map(len, micro_batches))
         everything = [sample for samples in micro_batches for sample in samples]
         parts = [[s for s in everything if s.task == t] for t in range(len(self.priors))]
-        return [[self.collate(group) for group in _groups(own, tokens, number)] for own in parts]
+        groups = [grouped(own, len, tokens=tokens, number=number) for own in parts]
+        return [[self.collate(group) for group in of_task] for of_task in groups]
 
     def _size(self, batches: Sequence[Batch]) -> Size:
         """Of the global batch: one sum over all ranks."""
@@ -202,18 +204,6 @@ def steps(trainer: Trainer, first: int, last: int, take: Callable[[], MicroBatch
         report = trainer.step(number, micro_batches)
         report.seconds["data"] += taken
         yield report
-
-
-def _groups(samples: Sequence[Sample], tokens: int, number: int) -> Iterator[list[Sample]]:
-    """`samples` in their order, as few groups of at most so many tokens (or one sample) and samples."""
-    group: list[Sample] = []
-    for sample in samples:
-        if group and (len(group) == number or sum(map(len, group)) + len(sample) > tokens):
-            yield group
-            group = []
-        group.append(sample)
-    if group:
-        yield group
 
 
 @contextmanager

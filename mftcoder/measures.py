@@ -42,13 +42,12 @@ def train_metrics(report: Report, effective: EffectiveWeights, tasks: Sequence[s
 def valid_metrics(losses: TaskLosses, tasks: Sequence[str]) -> Metrics:
     """valid/loss, the mean over the tasks of their token means, and each task's own."""
     by_task = task_losses(losses, tasks)
-    mean = sum(by_task.values()) / len(by_task)
-    return {"valid/loss": mean, **{f"valid/loss/{task}": loss for task, loss in by_task.items()}}
+    return {"valid/loss": sum(by_task.values()) / len(by_task), **_by_task("valid/loss", losses.mean, tasks)}
 
 
 def task_losses(losses: TaskLosses, tasks: Sequence[str]) -> dict[str, float]:
     """The mean loss of each task that is there."""
-    return {task: mean for task, mean in zip(tasks, losses.mean.tolist(), strict=True) if not math.isnan(mean)}
+    return _present(losses.mean, tasks)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -60,7 +59,12 @@ def peak_memory(device: torch.device) -> int:
 
 
 def _by_task(prefix: str, values: torch.Tensor, tasks: Sequence[str]) -> Metrics:
-    return {f"{prefix}/{task}": v for task, v in zip(tasks, values.tolist(), strict=True) if not math.isnan(v)}
+    return {f"{prefix}/{task}": value for task, value in _present(values, tasks).items()}
+
+
+def _present(values: torch.Tensor, tasks: Sequence[str]) -> dict[str, float]:
+    """The value of each task that has one."""
+    return {task: value for task, value in zip(tasks, values.tolist(), strict=True) if not math.isnan(value)}
 
 
 def _gradient_metrics(gradients: torch.Tensor, tasks: Sequence[str]) -> Metrics:

@@ -66,10 +66,10 @@ class Run:
                 metrics |= self._validate()
             finished = last or self._stalled()
             if self._due(self.plan.log_interval) or "valid/loss" in metrics:
-                self._log(metrics)
+                self.trackers.log(metrics)
             stopping = not finished and self._stop_requested()
             if finished or stopping or self.checkpoints.due(progress):
-                self.checkpoints.save(self.state, metrics=metrics)
+                self._save(metrics)
             if stopping:
                 raise Preempted(f"stopped after step {report.step} of {self.total_steps}, with a checkpoint")
             if finished:
@@ -80,8 +80,9 @@ class Run:
         best = [found[1] for task in progress.tasks if (found := progress.best(task))]
         return sum(best) / len(best) if best else None
 
-    def _log(self, metrics: Metrics) -> None:
-        self.trackers.log(metrics)
+    def _save(self, metrics: Metrics) -> None:
+        """Leave a checkpoint, and note its step; not at every log, since a status is synced to the disk."""
+        self.checkpoints.save(self.state, metrics=metrics)
         if self.trainer.engine.rank == 0:
             status.update(self.run_dir, step=self.state.progress.step)
 
@@ -90,7 +91,7 @@ class Run:
         self.trainer.observe(-1)
         self.samples.write(0)
         if self.plan.evaluate_first:
-            self._log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
+            self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
 
     def _take(self) -> MicroBatches:
         """This rank's micro-batches of the next global batch."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from mftcoder.core.batch import IGNORED, Batch, Sample, TaskLosses
+from mftcoder.data.collate import grouped
 from mftcoder.data.corpus import Split
 from mftcoder.engine.base import Engine
 
@@ -48,7 +49,8 @@ class Validator:
         sums = torch.zeros(2, num_tasks, dtype=torch.float64)
         was_training = engine.model.training
         engine.model.eval()
-        for batch in self._own(list(self._groups(references))):
+        groups = list(grouped(references, self._length, tokens=self.tokens_per_batch))
+        for batch in self._own(groups):
             units = torch.ones(len(batch.tasks), dtype=torch.float64, device=engine.device)
             ones = torch.ones(num_tasks, dtype=torch.float64, device=engine.device)
             with engine.autocast():
@@ -59,18 +61,9 @@ class Validator:
         total, count = engine.sum(sums)
         return TaskLosses(total, count)
 
-    def _groups(self, references: Iterable[Reference]) -> Iterator[list[Reference]]:
-        group: list[Reference] = []
-        tokens = 0
-        for task, index in references:
-            length = int(self.split.lengths(task)[index])
-            if group and tokens + length > self.tokens_per_batch:
-                yield group
-                group, tokens = [], 0
-            group.append((task, index))
-            tokens += length
-        if group:
-            yield group
+    def _length(self, reference: Reference) -> int:
+        task, index = reference
+        return int(self.split.lengths(task)[index])
 
     def _own(self, groups: Sequence[Sequence[Reference]]) -> Iterator[Batch]:
         """This rank's batches. Sharded models have to run equally often on all: some repeat a batch for nothing."""

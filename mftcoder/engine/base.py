@@ -59,13 +59,14 @@ class Engine(ABC):
     def clip(self, max_norm: float | None) -> float:
         """The global L2 norm of the gradient, which is scaled down to `max_norm` where that is given and exceeded."""
 
-    @abstractmethod
     def step(self) -> None:
         """Update the parameters and clear the gradients."""
+        self.optimizer.step()
+        self.discard()
 
-    @abstractmethod
     def discard(self) -> None:
         """Clear the gradients and leave the parameters as they are."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     @abstractmethod
     def sum(self, tensor: Tensor) -> Tensor:

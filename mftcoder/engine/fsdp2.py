@@ -99,15 +99,6 @@ class FSDP2(Distributed):
         return total
 
     @override
-    def step(self) -> None:
-        self.optimizer.step()
-        self.discard()
-
-    @override
-    def discard(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-
-    @override
     def weights(self) -> dict[str, Tensor]:
         return self._whole(self._trainable())
 

@@ -33,15 +33,6 @@ class Local(Engine):
         return total
 
     @override
-    def step(self) -> None:
-        self.optimizer.step()
-        self.discard()
-
-    @override
-    def discard(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-
-    @override
     def weights(self) -> dict[str, Tensor]:
         if self.rank != 0:
             return {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mftcoder.core.batch import IGNORED, Sample
-from mftcoder.data.collate import collate
+from mftcoder.data.collate import collate, grouped
 
 X = IGNORED
 SAMPLES = [
@@ -38,3 +38,17 @@ def test_padded():
 def test_no_samples_are_refused():
     with pytest.raises(ValueError, match="at least one sample"):
         collate([], padding_mode="pack", pad_id=0)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "number", "groups"),
+    [
+        (5, None, [[3, 2], [4], [9], [1, 1, 1]]),  # one item may be longer than the budget
+        (5, 2, [[3, 2], [4], [9], [1, 1], [1]]),
+        (100, None, [[3, 2, 4, 9, 1, 1, 1]]),
+        (1, 1, [[3], [2], [4], [9], [1], [1], [1]]),
+    ],
+)
+def test_groups_keep_the_order_and_the_budgets(tokens, number, groups):
+    assert list(grouped([3, 2, 4, 9, 1, 1, 1], int, tokens=tokens, number=number)) == groups
+    assert list(grouped([], int, tokens=tokens)) == []
