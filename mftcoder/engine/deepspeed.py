@@ -22,6 +22,7 @@ from mftcoder.engine.precision import autocast
 from mftcoder.engine.sharding import sharding_conflicts
 
 Offload = Literal["none", "cpu"]
+BUCKET = 50_000_000  # gradients that are reduced at once; DeepSpeed would reserve room for ten times as many, 2 GB
 
 
 class DeepSpeed(Distributed):
@@ -64,7 +65,7 @@ class DeepSpeed(Distributed):
 
     def config(self) -> dict[str, Any]:
         """DeepSpeed's configuration, with every setting that would otherwise change the arithmetic."""
-        stage: dict[str, Any] = {"stage": self.stage}
+        stage: dict[str, Any] = {"stage": self.stage, "reduce_bucket_size": BUCKET}
         if self.offload_optimizer == "cpu":
             stage["offload_optimizer"] = {"device": "cpu", "pin_memory": self.device.type == "cuda"}
         return {

@@ -26,8 +26,9 @@ class FSDP2(Distributed):
 
     With bf16, parameters are gathered as bfloat16, while the shards, the optimizer and the sums of gradients stay in
     the model's own precision. reshard_after_forward: drop a layer's parameters after its forward pass and gather them
-    again for the backward pass. offload: keep shards and optimizer state in the memory of the CPU. The rest: see
-    Distributed.
+    again for the backward pass. accumulate_whole: sum gradients over the processes once a step, not with every
+    micro-batch, and keep the whole of them meanwhile. offload: keep shards and optimizer state in the memory of the
+    CPU. The rest: see Distributed.
     """
 
     sharded = True
@@ -42,6 +43,7 @@ class FSDP2(Distributed):
         rendezvous: str | None,
         timeout_seconds: float,
         reshard_after_forward: bool,
+        accumulate_whole: bool,
         offload: Literal["none", "cpu"],
     ) -> None:
         super().__init__(
@@ -53,6 +55,7 @@ class FSDP2(Distributed):
             timeout_seconds=timeout_seconds,
         )
         self.reshard_after_forward = reshard_after_forward
+        self.accumulate_whole = accumulate_whole
         self.offload = offload
 
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
@@ -88,7 +91,7 @@ class FSDP2(Distributed):
 
     @override
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        self.root.set_requires_gradient_sync(last)
+        self.root.set_requires_gradient_sync(last or not self.accumulate_whole)
         torch.autograd.backward(loss)
 
     @override
