@@ -21,7 +21,7 @@ demo: $(READY) $(BASE)  ## fine-tune SmolLM2-135M on five tasks cut from the sta
 	@$(BIN)/python launch.py experiment=quickstart
 
 test: $(READY)  ## run all tests
-	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses=auto
+	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 lint: $(READY)  ## check style, types and layers
 	@$(BIN)/ruff check .

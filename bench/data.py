@@ -28,6 +28,7 @@ import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from mftcoder.config import build, compose
+from mftcoder.core.dialogue import Dialogue
 from mftcoder.data.corpus import Corpus
 from mftcoder.data.folders import Folders
 from mftcoder.data.record import parse
@@ -87,10 +88,12 @@ def speed(sources: list[Source], template: Template, tokenizer: PreTrainedTokeni
 
 def rendered(source: Source, template: Template, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The strings that the tokenizer gets."""
-    examples = [
-        parse(record, o, format=source.format, columns=source.columns) for _, o, record in source.records(None, [])
-    ]
-    return ["".join(segment.text for segment in template.render(example, tokenizer)) for example in examples]
+    texts = []
+    for _, origin, record in source.records(None, []):
+        example = parse(record, origin, format=source.format, columns=source.columns)
+        assert isinstance(example, Dialogue)
+        texts.append("".join(segment.text for segment in template.render(example, tokenizer)))
+    return texts
 
 
 def timed(function: Callable[[], None]) -> tuple[float, float]:

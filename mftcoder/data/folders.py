@@ -1,7 +1,9 @@
 """Directories of records, each of them one task."""
 
 # No `from __future__ import annotations`: see mixture.py.
+import re
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 
 from mftcoder.core.errors import UserError
@@ -20,7 +22,7 @@ class Folders(Mixture):
 
     def sources(self, cache_dir: Path) -> dict[str, Source]:
         """One source a task."""
-        named = [(Path(path).name.split(".")[0], [path]) for path in self.paths]
+        named = [(name_of(path), [path]) for path in self.paths]
         for name, task in self.tasks.items():
             if path := task.get("path"):
                 named.append((name, [path] if isinstance(path, str) else path))
@@ -30,6 +32,12 @@ class Folders(Mixture):
         if len(set(names)) < len(names):
             raise UserError(f"data.paths: two tasks of one name among {', '.join(names)}; rename a directory")
         return {name: source(paths, self.tasks.get(name, Task())) for name, paths in named}
+
+
+def name_of(path: str) -> str:
+    """The last part of a path, without suffixes, that is no pattern; of a data set owner/name:split the name."""
+    parts = [part for part in Path(path).parts if not has_magic(part)]
+    return re.split(r"[.:]", parts[-1])[0] if parts else path
 
 
 def source(paths: list[str], task: Task) -> Source:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from os import environ
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.cache import cached, digest, notes
 from mftcoder.data.corpus import Split
 from mftcoder.data.fingerprint import of_code
 from mftcoder.data.packing import Drawn
+from mftcoder.data.progress import progress
 from mftcoder.data.stream import Recipe, Stream
 
 Pack = tuple[tuple[int, int], ...]  # (task, index in the split) of each sample
@@ -111,14 +110,13 @@ class Sampler:
         """Take all steps of so many epochs; how many there were by the end of each."""
         ends: list[int] = []
         steps = 0
-        columns = (TextColumn("counting steps"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, transient=True, disable=environ.get("RANK", "0") != "0") as bar:
-            shown = bar.add_task("", total=epochs)
+        with progress(transient=True) as bar:
+            shown = bar.add_task("counting steps", total=int(epochs * self._recipe.epoch))
             while len(ends) < epochs and not self._stream.over:
                 self.take()
                 steps += 1
                 ends += [steps] * (self._stream.epoch + self._stream.finished - len(ends))
-                bar.update(shown, completed=self.epoch)
+                bar.update(shown, completed=sum(self._stream.drawn))
         return (ends + [steps] * epochs)[:epochs]
 
     def expected_counts(self, reduction: Literal["token", "sample"]) -> NDArray[np.float64]:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import PreTrainedTokenizerBase
 from xxhash import xxh3_64_intdigest
 
@@ -25,6 +24,7 @@ from mftcoder.data.corpus import SCHEMA
 from mftcoder.data.encoding import Encoded, encode
 from mftcoder.data.faults import EXCERPT, Fault
 from mftcoder.data.fitting import TooLong, fit
+from mftcoder.data.progress import progress
 from mftcoder.data.record import parse
 from mftcoder.data.source import Record, Source
 from mftcoder.template.base import Template
@@ -135,7 +135,7 @@ def tokenise(
         stack.enter_context(settled())
         file = stack.enter_context(pa.OSFile(str(directory / TABLE), "wb"))
         writer = stack.enter_context(pa.ipc.new_file(file, SCHEMA))
-        bar = stack.enter_context(progress())
+        bar = stack.enter_context(progress(transient=False))
         total = source.lines() if limit is None and not bar.disable else None
         shown = bar.add_task(f"tokenising {name}", total=total)
         for batch in mapped(tokeniser, batches, processes(source, limit, num_workers)):
@@ -167,12 +167,6 @@ def processes(source: Source, limit: int | None, num_workers: int | None) -> int
     cores = os.cpu_count() or 1
     large = limit is None and sum(file.stat().st_size for file in source.files) >= LARGE
     return cores if large and cores > FEW else 0
-
-
-def progress() -> Progress:
-    """A bar that counts records, on the first rank only."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, disable=os.environ.get("RANK", "0") != "0")
 
 
 def mapped(tokeniser: Tokeniser, batches: Iterable[list[Record]], num_workers: int) -> Iterator[Made]:

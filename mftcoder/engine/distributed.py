@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import HashStore
+from torch.distributed import distributed_c10d
 from typing_extensions import override
 
 from mftcoder.core.errors import UserError
@@ -90,6 +92,11 @@ class Distributed(Engine):
 
     @override
     def finish(self) -> None:
+        dist.barrier()
+        # To free a group is to wait for its threads while holding Python's lock, for which they may be waiting in turn
+        # to free a tensor. So the groups are left to the end of the process.
+        for group in tuple(distributed_c10d._world.pg_map):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
         dist.destroy_process_group()
 
     def _check_world(self) -> None:

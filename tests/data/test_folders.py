@@ -5,7 +5,7 @@ import yaml
 
 from mftcoder.config import conf_dir
 from mftcoder.core.errors import UserError
-from mftcoder.data.folders import Folders
+from mftcoder.data.folders import Folders, name_of
 from mftcoder.template.mftcoder import MFTCoder
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
@@ -48,6 +48,20 @@ def test_a_file_is_a_task_too_and_tasks_may_have_paths_of_their_own(root, tokeni
     corpus = load(data, tokenizer, root)
     assert corpus.tasks == ["odd", "both"]
     assert [corpus.train.num_samples(task) for task in (0, 1)] == [1, 40]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/code", "code"),
+        ("data/code/", "code"),
+        ("code.jsonl.gz", "code"),
+        ("data/code/**/*.parquet", "code"),
+        ("owner/code:validation", "code"),
+    ],
+)
+def test_tasks_are_named_after_their_paths(path, name):
+    assert name_of(path) == name
 
 
 @pytest.mark.parametrize(
