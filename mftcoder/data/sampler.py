@@ -49,11 +49,8 @@ class Sampler:
         """
         packs: list[list[Drawn]] = []
         while len(packs) < self._packs_per_step:
-            if not self._stream.finished:
+            if not self._stream.finished or (packs and self._missing(packs)):
                 packs.append(self._stream.draw(self._required(packs)))
-            elif missing := self._missing(packs) if packs else []:
-                self._borrow(missing)
-                packs.append(self._stream.draw(missing))
             elif not packs or not spread(packs, self._packs_per_step):
                 self._stream.next_epoch()
         return [tuple((sample.task, sample.row) for sample in pack) for pack in packs]
@@ -66,16 +63,13 @@ class Sampler:
         return [t for t, rate in enumerate(self._stream.rates) if rate and t not in present]
 
     def _required(self, packs: Sequence[Sequence[Drawn]]) -> list[int]:
-        """Those of them that the next pack has to hold, because the packs after it will hold two others at most."""
+        """Those of them that the next pack has to hold: its part, where the packs after it could not have one each."""
         missing = self._missing(packs)
-        later = (1 if self._recipe.alone else 2) * (self._packs_per_step - len(packs) - 1)
-        required = missing[: max(0, len(missing) - later)]
-        self._borrow(required)
-        return required
-
-    def _borrow(self, tasks: Sequence[int]) -> None:
-        for task in tasks:
+        later = self._packs_per_step - len(packs) - 1
+        number = ceil(len(missing) / (later + 1)) if len(missing) > later else int(self._stream.finished)
+        for task in missing[:number]:
             self._stream.borrow(task)
+        return missing[:number]
 
     def steps(self, num_train_epochs: float) -> int:
         """Optimizer steps that so many epochs take, counted by playing the stream; kept in the cache."""

@@ -174,6 +174,14 @@ def test_a_step_that_cannot_hold_every_task_says_so(split):
         one.take()
 
 
+@pytest.mark.parametrize("packs_per_step", [3, 4])
+def test_as_many_packs_as_tasks_hold_every_task_however_long(packs_per_step):
+    """Every sample fills most of a pack, so that no two fit into one; also where an epoch ends within a step."""
+    one = sampler(memory_split([[55] * 31, [59] * 7, [60] * 2]), packs_per_step=packs_per_step, stratified=True)
+    for _ in range(60):
+        assert {task for task, _ in samples([one.take()])} == {0, 1, 2}
+
+
 def test_few_samples_are_repeated_rather_than_leave_packs_empty(tmp_path):
     one = sampler(memory_split([[9, 8]], tmp_path), packs_per_step=5)
     assert one.steps(4) == 2
