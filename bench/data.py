@@ -1,12 +1,15 @@
 """What does preparing data cost? Speed against the bare tokenizer, memory, warm start, and how full packs are.
 
-    python bench/data.py [out.json] [model] [most rows]        prints the tables of the README, and writes them as JSON
+    python bench/data.py [out.json] [model] [parts]       prints the tables of the README, and writes them as JSON
+
+Parts, all of them if none is named: speed, packing, and numbers of rows, as 10000.
 
 Speed: all dialogues of the standard-library corpus, from JSONL to the table of tokens, and the same rendered strings
 through `tokenizers.encode_batch_fast` alone, by turns on the same cores; medians of the rounds. Memory: how far the
-anonymous memory of a process rises that prepares 10 thousand, 100 thousand and a million short dialogues. Warm start:
-the time of such a process, imports aside, from the cached tokens to the packs of its first step, and to those of step
-10 000 (or the middle of the epoch) when resumed. Packing: one epoch of the corpus, by size and with shares.
+anonymous memory of a process rises that tokenises 10 thousand, 100 thousand and a million short dialogues, audits them
+and draws their packs. Warm start: the time of such a process, imports aside, from the cached tokens to the packs of its
+first step, and to those of step 10 000 (or the last of the epoch) when resumed. Packing: one epoch of the corpus, by
+size and with shares.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from mftcoder.data.source import Source
 from mftcoder.data.tokenise import Tokeniser, tokenise
 from mftcoder.template.base import Template
 
-ROUNDS, BATCH, PACKS_PER_STEP = 5, 1024, 8
+ROUNDS, BATCH, PACKS_PER_STEP = 5, 1024, 4
 ROWS = (10_000, 100_000, 1_000_000)
 LENGTHS = (1024, 4096)
 SHARES = (0.5, 0.2, 0.15, 0.1, 0.05)
@@ -146,9 +149,9 @@ def write_rows(path: Path, number: int) -> None:
             file.write(json.dumps({"chat_rounds": rounds}) + "\n")
 
 
-def child(verb: str, directory: Path, model: str) -> dict[str, float]:
+def child(directory: Path, model: str) -> dict[str, float]:
     """The numbers that another process of this file prints."""
-    command = [sys.executable, __file__, verb, str(directory), model]
+    command = [sys.executable, __file__, "child", str(directory), model]
     return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
 
 
@@ -163,6 +166,7 @@ def prepare_or_start(directory: Path, model: str) -> dict[str, float]:
     loaded = time.perf_counter() - began
     sampler = data.sampler(corpus.train, packs_per_step=PACKS_PER_STEP, seed=0)
     if not (directory / "far").exists():
+        build(plain(compose(config_name="prepare").audit)).report(corpus)
         go_far(sampler, directory / "far")
     sampler = data.sampler(corpus.train, packs_per_step=PACKS_PER_STEP, seed=0)
     began = time.perf_counter()
@@ -185,7 +189,7 @@ def prepare_or_start(directory: Path, model: str) -> dict[str, float]:
 
 def go_far(sampler: Sampler, path: Path) -> None:
     """Take up to 10 000 steps, within the first epoch, and keep where the sampler then is."""
-    for _ in range(min(10_000, sampler.steps(1.0) // 2)):
+    for _ in range(min(10_000, sampler.steps(1.0)) - 1):
         sampler.take()
     path.write_text(json.dumps(sampler.state_dict()))
 
@@ -217,33 +221,41 @@ def anonymous() -> int:
     return int(after.split(maxsplit=1)[0]) * 1024
 
 
-def main(out: str | None, model: str, most: int) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    template = component("template=mftcoder")
+def main(out: str | None, model: str, parts: list[str]) -> None:
     result: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "model": model,
     }
     with tempfile.TemporaryDirectory() as directory:
-        root = Path(directory)
-        for length in LENGTHS:
-            data = component("data=stdlib", seq_length=length)
-            corpus = data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=root)
-            result[f"packing/{length}/natural"] = packing(corpus, data)
-            for name, share in zip(corpus.tasks, SHARES, strict=True):
-                data.tasks[name]["share"] = share
-            result[f"packing/{length}/shares"] = packing(corpus, data)
-        sources = [Source(s.paths, s.format, s.columns) for s in data.sources(root).values()]
-        result["speed"] = speed(sources, template, tokenizer)
-    for rows in (rows for rows in ROWS if rows <= most):
+        if "packing" in parts:
+            result |= packings(Path(directory), model)
+        if "speed" in parts:
+            sources = component("data=stdlib").sources(Path(directory)).values()
+            bare = [Source(source.paths, source.format, source.columns) for source in sources]
+            result["speed"] = speed(bare, component("template=mftcoder"), AutoTokenizer.from_pretrained(model))
+    for rows in (part for part in parts if part.isdigit()):
         with tempfile.TemporaryDirectory() as directory:
-            write_rows(Path(directory) / "rows", rows)
-            result[f"cold/{rows}"] = child("child", Path(directory), model)
-            result[f"warm/{rows}"] = child("child", Path(directory), model)
+            write_rows(Path(directory) / "rows", int(rows))
+            result[f"cold/{rows}"] = child(Path(directory), model)
+            result[f"warm/{rows}"] = child(Path(directory), model)
     print_tables(result)
     if out:
         Path(out).write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+def packings(root: Path, model: str) -> dict[str, dict[str, float]]:
+    """How the corpus is packed, by its sizes and by shares, into short and into long packs."""
+    result = {}
+    for length in LENGTHS:
+        data = component("data=stdlib", seq_length=length)
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        corpus = data.load(tokenizer=tokenizer, template=component("template=mftcoder"), seed=0, cache_dir=root)
+        result[f"packing/{length}/natural"] = packing(corpus, data)
+        for name, share in zip(corpus.tasks, SHARES, strict=True):
+            data.tasks[name]["share"] = share
+        result[f"packing/{length}/shares"] = packing(corpus, data)
+    return result
 
 
 def print_tables(result: dict[str, Any]) -> None:
@@ -263,5 +275,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         print(json.dumps(prepare_or_start(Path(sys.argv[2]), sys.argv[3])))
     else:
-        arguments = dict(enumerate(sys.argv[1:]))
-        main(arguments.get(0), arguments.get(1, "models/smollm2-135m-instruct"), int(arguments.get(2, ROWS[-1])))
+        given = dict(enumerate(sys.argv[1:3]))
+        parts = sys.argv[3:] or ["packing", "speed", *map(str, ROWS)]
+        main(given.get(0), given.get(1, "models/smollm2-135m-instruct"), parts)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 from xxhash import xxh3_64_intdigest
 
-from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
 from mftcoder.data.corpus import Corpus, Split
 from mftcoder.data.duplicates import Duplicates, Places, exact, near
@@ -39,19 +39,19 @@ class Audit:
 
     def report(self, corpus: Corpus) -> Report:
         """By task: the fate of its records; samples, tokens and targets of each split; histograms; duplicates."""
-        samples = Samples.of(corpus)
-        num_tasks = len(corpus.tasks)
-        keys, answers = samples.measured()
-        duplicates = {"exact": exact(keys, samples.places, num_tasks)}
+        splits = (corpus.train, corpus.valid, corpus.test)
+        tasks = range(len(corpus.tasks))
+        measured = measure(splits, len(tasks))
+        duplicates = {"exact": exact([[part.keys for part in parts] for parts in measured])}
         if self.near_duplicates is not None:
-            some = samples.some(self.num_compared)
-            duplicates["near"] = near(some.ids(), some.places, num_tasks, self.near_duplicates)
+            some = Some.of(splits, len(tasks), self.num_compared)
+            duplicates["near"] = near(some.ids(), some.places, len(tasks), self.near_duplicates)
         return {
             name: {
                 "records": dict(corpus.report[name]),
-                **{split: sizes(part, task) for split, part in zip(SPLITS, samples.splits, strict=True)},
-                "tokens": histogram(np.concatenate([part.lengths(task) for part in samples.splits])),
-                "answers": histogram(answers[samples.places.task == task]),
+                **{kind: sizes(split, task) for kind, split in zip(SPLITS, splits, strict=True)},
+                "tokens": histogram([split.lengths(task) for split in splits]),
+                "answers": histogram([parts[task].answers for parts in measured]),
                 "duplicates": {kind: of_task(found, task) for kind, found in duplicates.items()},
             }
             for task, name in enumerate(corpus.tasks)
@@ -83,55 +83,53 @@ class Audit:
                 yield f"{number} of {total} {what}; allowed: audit.{name}={allowed}"
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """Samples of a corpus, one after the other. index: [n], of each in its task and split."""
+class Measures(NamedTuple):
+    """Of each sample a key [n] of its tokens, and the number [n] of its answers: runs of targets."""
 
-    splits: tuple[Split, ...]
+    keys: NDArray[np.uint64]
+    answers: NDArray[np.int32]
+
+
+def measure(splits: Sequence[Split], num_tasks: int) -> list[list[Measures]]:
+    """What has to be read from all samples, [split][task]; with a progress bar."""
+    numbers = [[split.num_samples(task) for task in range(num_tasks)] for split in splits]
+    measured = [[Measures(np.empty(n, np.uint64), np.empty(n, np.int32)) for n in row] for row in numbers]
+    places = ((s, t, i) for s, row in enumerate(numbers) for t, n in enumerate(row) for i in range(n))
+    for split, task, i in track(places, description="auditing", total=sum(map(sum, numbers)), transient=True):
+        sample = splits[split].sample(task, i)
+        keys, answers = measured[split][task]
+        keys[i] = xxh3_64_intdigest(np.ascontiguousarray(sample.ids).data)
+        answers[i] = np.count_nonzero(sample.supervised[1:] > sample.supervised[:-1])
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Some samples of every task and split. index: [n], of each in its task and split."""
+
+    splits: Sequence[Split]
     places: Places
     index: NDArray[np.int64]
 
     @classmethod
-    def of(cls, corpus: Corpus) -> Samples:
-        """All of them."""
-        splits = (corpus.train, corpus.valid, corpus.test)
-        counts = [[split.num_samples(task) for task in range(len(corpus.tasks))] for split in splits]
-        split, task = np.divmod(np.repeat(np.arange(np.size(counts)), np.ravel(counts)), len(corpus.tasks))
-        index = np.concatenate([np.arange(0), *(np.arange(count) for count in np.ravel(counts))])
-        return cls(splits, Places(task=task, split=split), index)
-
-    def some(self, number: int) -> Samples:
+    def of(cls, splits: Sequence[Split], num_tasks: int, number: int) -> Some:
         """At most `number` of each task and split, spread evenly."""
-        place = self.places.split * (self.places.task.max(initial=0) + 1) + self.places.task
-        sizes = np.bincount(place)[place]
-        chosen = (self.index * number) // sizes != ((self.index + 1) * number) // sizes
-        chosen |= sizes <= number
-        return Samples(self.splits, Places(self.places.task[chosen], self.places.split[chosen]), self.index[chosen])
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __iter__(self) -> Iterator[Sample]:
-        for split, task, index in zip(self.places.split, self.places.task, self.index, strict=True):
-            yield self.splits[split].sample(int(task), int(index))
+        parts = [(split, task) for split in range(len(splits)) for task in range(num_tasks)]
+        chosen = [spread(splits[split].num_samples(task), number) for split, task in parts]
+        split, task = np.repeat(np.array(parts, dtype=np.int64), [len(index) for index in chosen], axis=0).T
+        return cls(splits, Places(task=task, split=split), np.concatenate(chosen))
 
     def ids(self) -> Iterator[NDArray[np.int32]]:
         """The tokens of each, with a progress bar."""
-        return (sample.ids for sample in shown(self, "comparing", len(self)))
-
-    def measured(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-        """Of each sample a key [n] of its tokens, and the number [n] of its answers: runs of targets."""
-        keys = np.empty(len(self), dtype=np.uint64)
-        answers = np.empty(len(self), dtype=np.int64)
-        for i, sample in enumerate(shown(self, "auditing", len(self))):
-            keys[i] = xxh3_64_intdigest(np.ascontiguousarray(sample.ids).data)
-            answers[i] = np.count_nonzero(sample.supervised[1:] > sample.supervised[:-1])
-        return keys, answers
+        where = zip(self.places.split.tolist(), self.places.task.tolist(), self.index.tolist(), strict=True)
+        for split, task, index in track(where, description="comparing", total=len(self.index), transient=True):
+            yield self.splits[split].sample(task, index).ids
 
 
-def shown(samples: Iterable[Sample], what: str, total: int) -> Iterable[Sample]:
-    """The samples, with a progress bar."""
-    return track(samples, description=what, total=total, transient=True)
+def spread(size: int, number: int) -> NDArray[np.int64]:
+    """At most `number` of the first `size` whole numbers, evenly apart."""
+    some = min(size, number)
+    return np.arange(some, dtype=np.int64) * size // max(some, 1)
 
 
 def sizes(split: Split, task: int) -> dict[str, int]:
@@ -144,15 +142,18 @@ def sizes(split: Split, task: int) -> dict[str, int]:
     }
 
 
-def histogram(values: NDArray[Any]) -> dict[str, Any]:
+def histogram(values: Sequence[NDArray[np.int32]]) -> dict[str, Any]:
     """Quantiles of whole numbers from 0, and how many are at most 0, 1, 2, 4, 8 …, and above the power before."""
-    if not len(values):
+    length = max((int(some.max(initial=0)) for some in values), default=0) + 1
+    counts = sum((np.bincount(some, minlength=length) for some in values), np.zeros(length, dtype=np.int64))
+    ends = np.cumsum(counts)
+    if not ends[-1]:
         return {"median": 0, "p95": 0, "max": 0, "at_most": {}}
-    tops = np.ceil(np.log2(np.maximum(values, 0.5))).astype(int)
-    bins, counts = np.unique(tops, return_counts=True)
-    median, p95, most = np.quantile(values, [0.5, 0.95, 1.0], method="lower").tolist()
-    at_most = {str(int(2.0**top)): int(number) for top, number in zip(bins, counts, strict=True)}
-    return {"median": median, "p95": p95, "max": most, "at_most": at_most}
+    median, p95, most = np.searchsorted(ends, np.floor(np.array([0.5, 0.95, 1.0]) * (ends[-1] - 1)), "right").tolist()
+    bins = Counter[str]()
+    for number in np.flatnonzero(counts).tolist():
+        bins[str(1 << (number - 1).bit_length() if number else 0)] += int(counts[number])
+    return {"median": median, "p95": p95, "max": most, "at_most": dict(bins)}
 
 
 def of_task(duplicates: Duplicates, task: int) -> dict[str, int]:

@@ -26,50 +26,67 @@ SCHEMA = pa.schema(
 
 
 class Table:
-    """The tokenised examples of one task, on disk: opening one reads their lengths and no tokens.
+    """The tokenised examples of one task, on disk: opening one reads nothing but where its batches are.
 
-    path: its Arrow file. lengths, targets: [n] int32, tokens and supervised tokens of each row. split: [n] int8, 0
-    train, 1 valid, 2 test, -1 where the source does not say. key: [n] uint64, a hash of the content of the example
-    that a row came from.
+    path: its Arrow file.
     """
 
     def __init__(self, path: Path) -> None:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         self.path = path
-        self._ids = [chunk for chunk in table["ids"].chunks if len(chunk)]
-        self._supervised = [chunk for chunk in table["supervised"].chunks if len(chunk)]
-        self._starts = np.cumsum([0, *(len(chunk) for chunk in self._ids)]).tolist()
-        lengths = [np.diff(chunk.offsets.to_numpy()) for chunk in self._ids]
-        self.lengths: NDArray[np.int32] = np.concatenate([np.zeros(0, np.int32), *lengths])
-        self.targets: NDArray[np.int32] = table["targets"].to_numpy()
-        self.split: NDArray[np.int8] = table["split"].to_numpy()
-        self.key: NDArray[np.uint64] = table["key"].to_numpy()
+        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        ids = [chunk for chunk in self._table["ids"].chunks if len(chunk)]
+        self._ids = [chunk.values.to_numpy() for chunk in ids]
+        self._offsets = [chunk.offsets.to_numpy() for chunk in ids]
+        self._supervised = [chunk.values for chunk in self._table["supervised"].chunks if len(chunk)]
+        self._starts = np.cumsum([0, *map(len, ids)]).tolist()
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """[n] tokens of each row."""
+        return np.concatenate([np.zeros(0, np.int32), *map(np.diff, self._offsets)])
+
+    @property
+    def targets(self) -> NDArray[np.int32]:
+        """[n] supervised tokens of each row."""
+        return self._column("targets")
+
+    @property
+    def split(self) -> NDArray[np.int8]:
+        """[n] 0 train, 1 valid, 2 test, -1 where the source does not say."""
+        return self._column("split")
+
+    @property
+    def key(self) -> NDArray[np.uint64]:
+        """[n] a hash of the content of the example that a row came from."""
+        return self._column("key")
+
+    def _column(self, name: str) -> NDArray[Any]:
+        column: NDArray[Any] = self._table[name].to_numpy()
+        return column
 
     def row(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """ids [n], a view into the file, and supervised [n] of one example."""
         chunk = bisect_right(self._starts, row) - 1
-        at = row - self._starts[chunk]
-        ids, supervised = self._ids[chunk], self._supervised[chunk]
-        start, end = ids.offsets[at].as_py(), ids.offsets[at + 1].as_py()
-        mask = supervised.values.slice(start, end - start).to_numpy(zero_copy_only=False)
-        return ids.values.slice(start, end - start).to_numpy(), mask
+        start, end = self._offsets[chunk][row - self._starts[chunk] :][:2].tolist()
+        mask = self._supervised[chunk].slice(start, end - start)
+        return self._ids[chunk][start:end], mask.to_numpy(zero_copy_only=False)
 
 
 class Split:
-    """The samples of all tasks: rows `rows[t]` int64 of `tables[t]` for the task `tasks[t]`.
+    """The samples of all tasks: rows `rows[t]` int32 of `tables[t]` for the task `tasks[t]`.
 
-    cache_dir: where may be kept what is worked out from them.
+    Of these it keeps numbers and lengths in memory, 8 bytes a sample. cache_dir: where may be kept what is worked out
+    from them.
     """
 
     def __init__(
-        self, tasks: Sequence[str], tables: Sequence[Table], rows: Sequence[NDArray[np.int64]], cache_dir: Path
+        self, tasks: Sequence[str], tables: Sequence[Table], rows: Sequence[NDArray[np.int32]], cache_dir: Path
     ) -> None:
         self.tasks = list(tasks)
         self.cache_dir = cache_dir
         self._tables = list(tables)
         self._rows = list(rows)
         self._lengths = [table.lengths[chosen] for table, chosen in zip(tables, rows, strict=True)]
-        self._supervised = [table.targets[chosen] for table, chosen in zip(tables, rows, strict=True)]
 
     @property
     def num_tasks(self) -> int:
@@ -86,7 +103,7 @@ class Split:
 
     def supervised(self, task: int) -> NDArray[np.int32]:
         """[n] targets of each sample."""
-        return self._supervised[task]
+        return self._tables[task].targets[self._rows[task]]
 
     def num_tokens(self, task: int) -> int:
         """Tokens of one task."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,6 @@ BANDS = (16, 4)  # of so many permutations each: at a likeness of 0.8 all but on
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where n samples stand. task: [n]. split: [n], 0 is training."""
-
-    task: Ints
-    split: Ints
-
-
 @dataclass(frozen=True)
 class Duplicates:
     """How many samples of each task, [T]. within: have a fellow before them in the same task and split. across: have
@@ -35,20 +27,33 @@ class Duplicates:
     leaked: Ints
 
 
-def exact(keys: NDArray[np.uint64], places: Places, num_tasks: int) -> Duplicates:
-    """Duplicates among samples of which those with equal `keys` [n] say the same."""
-    group = np.unique(keys, return_inverse=True)[1]
-    first = np.zeros(len(keys), dtype=np.bool_)
-    first[np.unique(np.stack([group, places.task, places.split]), axis=1, return_index=True)[1]] = True
-    pairs = np.unique(np.stack([group, places.task]), axis=1)
-    tasks_of = np.bincount(pairs[0], minlength=len(keys))
-    trained = np.zeros(len(keys) + 1, dtype=np.bool_)
-    trained[group[places.split == 0]] = True
+def exact(keys: Sequence[Sequence[NDArray[np.uint64]]]) -> Duplicates:
+    """Duplicates among samples of which those with equal keys say the same.
+
+    keys: [split][task], each [n]; the first split is training.
+    """
+    tasks = list(zip(*keys, strict=True))
+    trained = np.sort(np.concatenate(keys[0]))
+    once = np.sort(np.concatenate([np.unique(np.concatenate(parts)) for parts in tasks]))
+    shared = once[1:][once[1:] == once[:-1]]
     return Duplicates(
-        within=count(places.task[~first], num_tasks),
-        across=count(places.task[tasks_of[group] > 1], num_tasks),
-        leaked=count(places.task[trained[group] & (places.split > 0)], num_tasks),
+        within=np.array([sum(len(part) - len(np.unique(part)) for part in parts) for parts in tasks]),
+        across=np.array([sum(among(part, shared) for part in parts) for parts in tasks]),
+        leaked=np.array([sum(among(part, trained) for part in parts[1:]) for parts in tasks]),
     )
+
+
+def among(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> int:
+    """How many of `keys` are in `known`, which is sorted."""
+    return int((np.searchsorted(known, keys, "right") > np.searchsorted(known, keys, "left")).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where n samples stand. task: [n]. split: [n], 0 is training."""
+
+    task: Ints
+    split: Ints
 
 
 def near(samples: Iterator[NDArray[np.int32]], places: Places, num_tasks: int, threshold: float) -> Duplicates:

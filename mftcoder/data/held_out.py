@@ -14,25 +14,29 @@ from mftcoder.data.source import SPLITS, UNDECIDED
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying by it mixes the order of keys
 
 
-def hold_out(table: Table, parts: Sequence[float], seed: int) -> list[NDArray[np.int64]]:
+def hold_out(table: Table, parts: Sequence[float], seed: int) -> list[NDArray[np.int32]]:
     """Rows of train, valid and test: as the source says, and else by a hash of seed and content.
 
     Examples of the same content share a split, and so do the pieces of one. A part above 0 gets at least one row,
     as long as there are any.
     """
-    undecided = np.flatnonzero(table.split == UNDECIDED)
-    keys = (table.key[undecided] ^ np.uint64(xxh3_64_intdigest(str(seed).encode()))) * ODD
-    order = np.argsort(keys, kind="stable")
-    valid, test, train = np.split(undecided[order], cuts(keys[order], parts))
-    told = [np.flatnonzero(table.split == i) for i in range(len(SPLITS))]
-    return [np.sort(np.concatenate(rows)) for rows in zip(told, (train, valid, test), strict=True)]
+    split = table.split.copy()
+    undecided = split == UNDECIDED
+    if undecided.any():
+        keys = (table.key[undecided] ^ np.uint64(xxh3_64_intdigest(str(seed).encode()))) * ODD
+        split[undecided] = divided(keys, parts)
+    return [np.flatnonzero(split == i).astype(np.int32) for i in range(len(SPLITS))]
 
 
-def cuts(keys: NDArray[np.uint64], parts: Sequence[float]) -> list[int]:
-    """Where valid and where test end among rows in the order of `keys`, never between two rows of one key."""
-    ends = [0]
-    for part in parts[1:]:
+def divided(keys: NDArray[np.uint64], parts: Sequence[float]) -> NDArray[np.int8]:
+    """The split [n] of each key: those with the lowest are for validation, the next for the test."""
+    ordered = np.sort(keys)
+    split = np.zeros(len(keys), dtype=np.int8)
+    end = 0
+    for i, part in enumerate(parts[1:], start=1):
         size = max(1, round(part / sum(parts) * len(keys))) if part > 0 else 0
-        end = min(len(keys), ends[-1] + size)
-        ends.append(int(np.searchsorted(keys, keys[end - 1], side="right")) if end else 0)
-    return ends[1:]
+        last = min(len(keys), end + size)
+        if last > end:
+            split[(split == 0) & (keys <= ordered[last - 1])] = i
+            end = int(np.searchsorted(ordered, ordered[last - 1], side="right"))
+    return split

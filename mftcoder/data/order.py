@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-class Pass(NamedTuple):
-    """One pass over all samples: the row of each, and its tokens, in the order of the pass."""
-
-    rows: NDArray[np.int64]
-    lengths: NDArray[np.int32]
 
 
 class Order:
@@ -32,26 +25,29 @@ class Order:
         self._by_tokens = by_tokens
         self.passed = lru_cache(maxsize=2)(self._permuted)
 
-    def _permuted(self, number: int) -> Pass:
+    def _permuted(self, number: int) -> NDArray[np.int32]:
+        """[n] the rows in the order of a pass."""
         key = np.random.SeedSequence([*self._key, number]).generate_state(2, np.uint64)
-        rows = np.argsort(np.random.Philox(key=key).random_raw(self.size), kind="stable")
-        return Pass(rows, self._lengths[rows])
+        return np.argsort(np.random.Philox(key=key).random_raw(self.size), kind="stable").astype(np.int32)
 
     def row(self, position: int) -> int:
         """The sample at `position`."""
         number, at = divmod(position, self.size)
-        return int(self.passed(number).rows[at])
+        return int(self.passed(number)[at])
 
     def length(self, position: int) -> int:
         """Tokens of the sample at `position`."""
-        number, at = divmod(position, self.size)
-        return int(self.passed(number).lengths[at])
+        return int(self._lengths[self.row(position)])
 
     def position(self, amount: float) -> int:
         """How many samples are due once `amount` is: those of which at least half is."""
         if not self.size:
             return 0
         number, rest = divmod(amount, self.amount)
-        lengths = self.passed(int(number)).lengths
-        sizes = lengths.astype(np.float64) if self._by_tokens else np.ones(self.size)
-        return int(number) * self.size + int(np.searchsorted(np.cumsum(sizes) - sizes / 2, rest))
+        if not self._by_tokens:
+            return int(number) * self.size + max(0, ceil(rest - 0.5))
+        lengths = self._lengths[self.passed(int(number))]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        whole = int(np.searchsorted(ends, rest))
+        half = whole < self.size and ends[whole] - lengths[whole] / 2 < rest
+        return int(number) * self.size + whole + int(half)

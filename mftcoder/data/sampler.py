@@ -83,10 +83,9 @@ class Sampler:
         if len(self._counted) >= epochs:
             return self._counted[:epochs]
         recipe, split = self._recipe, self._split
-        lengths = b"".join(split.lengths(task).tobytes() + b"|" for task in range(split.num_tasks))
         settings = {name: value for name, value in vars(recipe).items() if name != "shares"}
         key = {
-            "lengths": digest(lengths),
+            "lengths": [digest(split.lengths(task).tobytes()) for task in range(split.num_tasks)],
             "recipe": settings | {"shares": recipe.shares.describe()},
             "step": [self._packs_per_step, self._stratified],
             "epochs": epochs,

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
-from mftcoder.data.audit import Audit, Samples, histogram
+from mftcoder.data.audit import Audit, Some, histogram, spread
 from mftcoder.data.corpus import Corpus
 
 FATES = {"read": 10, "used": 6, "cut": 1, "split": 0, "dropped": 2, "empty": 1, "malformed": 1}
@@ -70,9 +72,17 @@ def test_the_report_counts_everything_once() -> None:
 
 
 def test_a_histogram_has_a_bin_for_each_power_of_two() -> None:
-    values = np.array([0, 1, 2, 3, 4, 5, 8, 9, 1000])
+    values = [np.array([0, 1, 2, 3, 4, 1000], np.int32), np.array([], np.int32), np.array([5, 8, 9], np.int32)]
     assert histogram(values)["at_most"] == {"0": 1, "1": 1, "2": 1, "4": 2, "8": 2, "16": 1, "1024": 1}
-    assert histogram(np.array([], dtype=np.int64)) == {"median": 0, "p95": 0, "max": 0, "at_most": {}}
+    assert histogram([np.array([], np.int32)]) == histogram([]) == {"median": 0, "p95": 0, "max": 0, "at_most": {}}
+
+
+@given(st.lists(st.lists(st.integers(0, 300), max_size=40), min_size=1, max_size=3).filter(any))
+def test_quantiles_are_those_of_all_values(values: list[list[int]]) -> None:
+    found = histogram([np.array(some, np.int32) for some in values])
+    expected = np.quantile([value for some in values for value in some], [0.5, 0.95, 1.0], method="lower")
+    assert [found["median"], found["p95"], found["max"]] == expected.tolist()
+    assert sum(found["at_most"].values()) == sum(map(len, values))
 
 
 def test_nothing_is_refused_without_thresholds() -> None:
@@ -92,13 +102,16 @@ def test_all_that_is_above_a_threshold_is_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 7])
-def test_some_samples_are_spread_evenly(number: int) -> None:
-    train = tuple([ONE] * size for size in (7, 3))
-    some = Samples.of(corpus(train=train, valid=((ONE,), ()))).some(number)
-    for task, size in enumerate((7, 3)):
-        chosen = some.index[(some.places.task == task) & (some.places.split == 0)]
-        assert len(chosen) == min(size, number)
-        assert len(np.unique(chosen)) == len(chosen)
-        assert np.ptp(np.diff(chosen)) <= 1 if len(chosen) > 2 else True
-    assert ((some.places.split == 1) & (some.places.task == 0)).sum() == 1
-    assert len(list(some)) == len(some)
+@pytest.mark.parametrize("size", [0, 1, 3, 7])
+def test_some_are_spread_evenly(size: int, number: int) -> None:
+    chosen = spread(size, number).tolist()
+    assert len(set(chosen)) == len(chosen) == min(size, number)
+    assert all(0 <= index < size for index in chosen)
+    assert np.ptp(np.diff(chosen)) <= 1 if len(chosen) > 2 else True
+
+
+def test_some_samples_know_their_places() -> None:
+    made = corpus(train=(tuple([ONE] * 7), (TWO, THREE)), valid=((ONE,), ()))
+    some = Some.of((made.train, made.valid, made.test), 2, 3)
+    assert [list(where) for where in (some.places.task, some.places.split)] == [[0] * 3 + [1] * 2 + [0], [0] * 5 + [1]]
+    assert [len(ids) for ids in some.ids()] == [3, 3, 3, 5, 9, 3]

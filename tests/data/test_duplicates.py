@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from mftcoder.data.duplicates import Duplicates, Places, exact, near, shingles
 
@@ -17,6 +18,15 @@ TRAIN, VALID, TEST = 0, 1, 2
 def places(*where: tuple[int, int]) -> Places:
     task, split = np.array(where, dtype=np.int64).reshape(-1, 2).T
     return Places(task=task, split=split)
+
+
+def keyed(keys: Sequence[int], where: Sequence[tuple[int, int]], num_tasks: int) -> list[list[NDArray[np.uint64]]]:
+    """The keys of the samples at each place, [split][task]."""
+
+    def at(task: int, split: int) -> NDArray[np.uint64]:
+        return np.array([key for key, place in zip(keys, where, strict=True) if place == (task, split)], np.uint64)
+
+    return [[at(task, split) for task in range(num_tasks)] for split in (TRAIN, VALID, TEST)]
 
 
 def numbers(duplicates: Duplicates) -> list[list[int]]:
@@ -36,16 +46,14 @@ def by_hand(same: Sequence[Sequence[bool]], where: Sequence[tuple[int, int]], nu
 
 def test_exact_duplicates_by_hand() -> None:
     where = [(0, TRAIN), (0, TRAIN), (1, TRAIN), (0, VALID), (0, VALID), (1, TEST), (1, TRAIN)]
-    keys = np.array([7, 7, 7, 7, 7, 9, 5], dtype=np.uint64)
-    assert numbers(exact(keys, places(*where), 2)) == [[2, 0], [4, 1], [2, 0]]
+    assert numbers(exact(keyed([7, 7, 7, 7, 7, 9, 5], where, 2))) == [[2, 0], [4, 1], [2, 0]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.tuples(st.integers(0, 2), st.integers(0, 2))), max_size=12))
 def test_exact_duplicates_are_what_they_are_by_definition(samples: list[tuple[int, tuple[int, int]]]) -> None:
     keys, where = [key for key, _ in samples], [place for _, place in samples]
     same = [[a == b for b in keys] for a in keys]
-    found = exact(np.array(keys, dtype=np.uint64), places(*where), 3)
-    assert numbers(found) == by_hand(same, where, 3)
+    assert numbers(exact(keyed(keys, where, 3))) == by_hand(same, where, 3)
 
 
 def jaccard(a: np.ndarray, b: np.ndarray) -> float:
