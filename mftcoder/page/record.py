@@ -44,6 +44,10 @@ class Record:
         """All (step, value) of one metric."""
         return [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
 
+    def best(self, name: str) -> tuple[float, float]:
+        """Step and value where a metric that was logged is lowest, the earliest such."""
+        return min(self.series(name), key=lambda point: point[1])
+
 
 def read(path: Path) -> Record:
     """The record of a run. Raises UserError where there is none."""

@@ -53,7 +53,7 @@ def _row(run: Record, name: str, suffix: str) -> list[str]:
     losses = run.series(f"valid/loss{suffix}")
     if not losses:
         return [name, *[""] * 7]
-    step, best = min(losses, key=lambda point: point[1])
+    step, best = run.best(f"valid/loss{suffix}")
     first, last = losses[0][1], losses[-1][1]
     weights = [run.series(f"train/{kind}{suffix}") for kind in ("weight", "effective_weight")] if suffix else [[], []]
     shown = [f"{weight[-1][1]:.3f}" if weight else "" for weight in weights]

@@ -11,6 +11,7 @@ from mftcoder.page.chart import Series, line_chart
 from mftcoder.page.document import document, table
 from mftcoder.page.parallel import Axis, parallel
 from mftcoder.page.record import Record
+from mftcoder.page.repeats import headings, repeats
 
 
 def sweep_page(path: Path, jobs: Sequence[Record]) -> str:
@@ -27,10 +28,20 @@ def sweep_page(path: Path, jobs: Sequence[Record]) -> str:
     body = [
         "<h2>Jobs, the best first</h2>",
         table(["job", *varied, "state", *tasks, "mean"], [_row(job, varied, tasks) for job in ranked], raw=1),
+        _seeds(ranked, tasks),
         parallel(shown, [f"{ranked[i].path.name}: {_typed(ranked[i], varied)}" for i in done]),
         f'<div class="charts">{line_chart("mean validation loss of each job", curves)}</div>',
     ]
     return document(f"{path.parent.name} / {path.name}", "".join(body))
+
+
+def _seeds(jobs: Sequence[Record], tasks: Sequence[str]) -> str:
+    """What is left of the differences between jobs once those that differ in their seed are taken together."""
+    groups = repeats(jobs)
+    if all(len(group.jobs) == 1 for group in groups):
+        return ""
+    rows = [[*group.settings.values(), str(len(group.jobs)), *group.row(tasks)] for group in groups]
+    return "<h2>Over the seeds</h2>" + table([*groups[0].settings, "jobs", *headings(tasks)], rows)
 
 
 def _row(job: Record, varied: Sequence[str], tasks: Sequence[str]) -> list[str]:
@@ -54,7 +65,7 @@ def _metric(job: Record) -> float | None:
 
 
 def _best(job: Record, task: str) -> float | None:
-    return min((value for _, value in job.series(f"valid/loss/{task}")), default=None)
+    return job.best(f"valid/loss/{task}")[1] if job.series(f"valid/loss/{task}") else None
 
 
 def _number(text: str | None) -> float | str | None:
