@@ -1,4 +1,4 @@
-"""The verb `report`: report.html beside a run or a sweep, to be read in any browser."""
+"""The verb `report`: report.html beside a run or a sweep, to be read in any browser. Runs draw their own at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mftcoder.core.errors import UserError
 from mftcoder.core.manifest import write_text
-from mftcoder.page.record import read
+from mftcoder.page.record import METRICS, read
 from mftcoder.page.run_page import run_page
 from mftcoder.page.sweep_page import sweep_page
 
@@ -18,12 +18,13 @@ def report(*, name: str, run: str) -> None:
     path = Path(run)
     if not path.is_dir():
         raise UserError(f"run={run}: no such directory; name one below runs/<name>/")
-    jobs = sorted(file.parent for file in path.glob("*/metrics.jsonl"))
-    if jobs:
-        records = [read(job) for job in jobs]
-        for record in records:
-            write_text(record.path / FILE, run_page(record))
-        write_text(path / FILE, sweep_page(path, records))
-    else:
-        write_text(path / FILE, run_page(read(path)))
-    print(f"{path / FILE}")
+    print(f"{draw(path)}")
+
+
+def draw(path: Path) -> Path:
+    """Write the report into the directory of a run or a sweep; where it is. Raises UserError where there is neither."""
+    jobs = [read(file.parent) for file in sorted(path.glob(f"*/{METRICS}"))]
+    for job in jobs:
+        write_text(job.path / FILE, run_page(job))
+    write_text(path / FILE, sweep_page(path, jobs) if jobs else run_page(read(path)))
+    return path / FILE

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from typing_extensions import override
 
 from mftcoder import status
+from mftcoder.page.record import METRICS
+from mftcoder.report import draw
 
 
 class Summary(Callback):
@@ -23,7 +25,7 @@ class Summary(Callback):
 
 
 def show(sweep_dir: Path) -> None:
-    """Print the jobs in a sweep's directory by what differs between them, the one with the lowest metric marked."""
+    """Print the jobs in a sweep's directory by what differs between them, the best marked, and draw their report."""
     from rich.console import Console
     from rich.table import Table
 
@@ -41,6 +43,8 @@ def show(sweep_dir: Path) -> None:
         table.add_row(job.name, differing, state, metric, style="bold" if best else None)
     if found:
         Console().print(table)
+    if any(sweep_dir.glob(f"*/{METRICS}")):
+        print(f"compared in {draw(sweep_dir)}")
 
 
 def _overrides(job: Path) -> list[str]:

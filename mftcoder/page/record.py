@@ -14,6 +14,8 @@ import yaml
 from mftcoder import status
 from mftcoder.core.errors import UserError
 
+METRICS = "metrics.jsonl"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -51,9 +53,9 @@ class Record:
 
 def read(path: Path) -> Record:
     """The record of a run. Raises UserError where there is none."""
-    metrics = path / "metrics.jsonl"
+    metrics = path / METRICS
     if not metrics.is_file():
-        raise UserError(f"run={path}: no run, it has no metrics.jsonl; name a directory below runs/<name>/")
+        raise UserError(f"run={path}: no run, it has no {METRICS}; name a directory below runs/<name>/")
     overrides = path / ".hydra" / "overrides.yaml"
     typed = yaml.safe_load(_text(overrides)) or []
     return Record(

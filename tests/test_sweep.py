@@ -1,0 +1,32 @@
+"""The end of a sweep: its jobs in a table, the best marked, and a page that compares them."""
+
+import pytest
+from written_run import write_sweep
+
+from mftcoder import status, sweep
+
+
+def test_the_best_job_is_marked_and_the_page_written(tmp_path, capsys):
+    path = write_sweep(tmp_path / "sweep")
+    sweep.show(path)
+    printed = capsys.readouterr().out
+    best = min(status.read(job).metric for job in path.glob("*-*"))
+    assert printed.count("*") == 1
+    assert f"{best:.6g} *" in printed
+    assert "model=tiny" not in printed, "what all jobs share tells nothing"
+    assert "Jobs, the best first" in (path / "report.html").read_text(encoding="utf-8")
+    assert (path / "0-abcdef00" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("state", ["failed", "running"])
+def test_jobs_without_a_result_are_told_but_not_drawn(tmp_path, capsys, state):
+    (tmp_path / "0-a").mkdir()
+    status.update(tmp_path / "0-a", state=state, reason="no model")
+    sweep.show(tmp_path)
+    assert "no model" in capsys.readouterr().out
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_sweep_that_never_began_says_nothing(tmp_path, capsys):
+    sweep.show(tmp_path)
+    assert capsys.readouterr().out == ""
