@@ -275,6 +275,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         print(json.dumps(prepare_or_start(Path(sys.argv[2]), sys.argv[3])))
     else:
-        given = dict(enumerate(sys.argv[1:3]))
+        first = dict(enumerate(sys.argv[1:3]))
         parts = sys.argv[3:] or ["packing", "speed", *map(str, ROWS)]
-        main(given.get(0), given.get(1, "models/smollm2-135m-instruct"), parts)
+        main(first.get(0), first.get(1, "models/smollm2-135m-instruct"), parts)

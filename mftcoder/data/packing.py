@@ -92,15 +92,17 @@ class Packer:
     """Draws one pack. windows: of all tasks, which it takes from. lacks: [T] what each task has had too little of.
 
     rates: [T] shares. unit: None if shares are of tokens; if they are of samples, the mean tokens of a sample.
+    slack: how much more than is due to it a task may have had for the sake of a full pack.
     """
 
     def __init__(
-        self, windows: list[Window], lacks: Sequence[float], rates: Sequence[float], unit: float | None
+        self, windows: list[Window], lacks: Sequence[float], rates: Sequence[float], unit: float | None, slack: float
     ) -> None:
         self.windows = windows
         self.lacks = list(lacks)
         self.rates = rates
         self.unit = unit
+        self.slack = slack
         self.pack: list[Drawn] = []
 
     def require(self, tasks: Sequence[int], room: int) -> int:
@@ -122,13 +124,17 @@ class Packer:
         return room
 
     def fill(self, room: int) -> None:
-        """Draw until nothing fits into `room` tokens: whoever's turn it is, and at the end whatever fits best."""
+        """Draw until nothing fits into `room` tokens: whoever's turn it is, and at the end whatever fits best.
+
+        What fits is left where its task has had too much already, be the pack never so empty.
+        """
         close = int(room * CLOSING)
         while room and (open_tasks := self._open()):
             task = self.turn(open_tasks)
             entry = self.windows[task].oldest
             if entry.length != room and entry.length > room - close:
-                choices = [(t, e) for t in open_tasks for e in self.windows[t].fitting(room, CHOICES)]
+                may = [t for t in open_tasks if self.lacks[t] > -self.slack] if self.pack else open_tasks
+                choices = [(t, e) for t in may for e in self.windows[t].fitting(room, CHOICES)]
                 if not choices:
                     return
                 task, entry = max(choices, key=lambda choice: self._due(*choice) + WASTE * choice[1].length)

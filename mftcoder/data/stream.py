@@ -116,7 +116,8 @@ class Stream:
 
     def _packed(self, lacks: list[float], first: Sequence[int]) -> Packer:
         """A pack drawn from copies of the windows."""
-        packer = Packer([window.copy() for window in self.windows], lacks, self.rates, self.unit)
+        slack = STRAY * SPAN * self.recipe.room / (self.unit or 1) / 2
+        packer = Packer([window.copy() for window in self.windows], lacks, self.rates, self.unit, slack)
         room = packer.require(first, self.recipe.room)
         if not self.recipe.alone:
             packer.fill(room)

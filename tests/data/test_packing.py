@@ -28,9 +28,9 @@ def window(lengths, look_ahead=100):
     return made
 
 
-def packed(windows, room, *, lacks=None, rates=None, unit=None):
+def packed(windows, room, *, lacks=None, rates=None, unit=None, slack=1e9):
     rates = rates or [1 / len(windows)] * len(windows)
-    packer = Packer(windows, lacks or [0.0] * len(windows), rates, unit)
+    packer = Packer(windows, lacks or [0.0] * len(windows), rates, unit, slack)
     packer.fill(room)
     return [(drawn.task, drawn.row) for drawn in packer.pack]
 
@@ -76,6 +76,15 @@ def test_the_end_of_a_pack_is_filled_with_what_fits_best():
     assert packed([window([60, 39, 38, 40, 41])], 100) == [(0, 0), (0, 3)]
 
 
+def test_a_full_pack_is_no_reason_to_give_a_task_ever_more():
+    def windows():
+        return [window([60] * 3), window([30] * 3)]
+
+    assert packed(windows(), 100, lacks=[50.0, -50.0]) == [(0, 0), (1, 0)]
+    assert packed(windows(), 100, lacks=[50.0, -50.0], slack=10.0) == [(0, 0)]
+    assert packed([window([100] * 2)], 100, lacks=[-50.0], slack=40.0) == [(0, 0)]  # an empty pack helps nobody
+
+
 def test_samples_are_not_drawn_for_a_task_without_share_while_others_have_any():
     windows = [window([10] * 3), window([10] * 2)]
     assert packed(windows, 20, lacks=[0.0, 99.0], rates=[1.0, 0.0]) == [(0, 0), (0, 1)]
@@ -105,21 +114,21 @@ def test_packs_hold_every_sample_once_and_never_too_much(lengths, room, ahead):
 
 
 def test_required_tasks_come_first_and_leave_room_for_each_other():
-    packer = Packer([window([90, 20]), window([70, 5])], [0.0, 0.0], [0.5, 0.5], None)
+    packer = Packer([window([90, 20]), window([70, 5])], [0.0, 0.0], [0.5, 0.5], None, 1.0)
     room = packer.require([0, 1], 100)
     assert [(drawn.task, drawn.length) for drawn in packer.pack] == [(0, 20), (1, 5)]
     assert room == 75
 
 
 def test_a_required_task_that_lacks_much_gives_its_oldest():
-    packer = Packer([window([90, 20])], [80.0], [0.5], None)
+    packer = Packer([window([90, 20])], [80.0], [0.5], None, 1.0)
     packer.require([0], 100)
     assert packer.pack[0].length == 90
 
 
 def test_required_tasks_without_room_are_refused():
     with pytest.raises(UserError, match=r"no room .* larger"):
-        Packer([window([60]), window([60])], [0.0, 0.0], [0.5, 0.5], None).require([0, 1], 100)
+        Packer([window([60]), window([60])], [0.0, 0.0], [0.5, 0.5], None, 1.0).require([0, 1], 100)
 
 
 def test_fill_is_near_the_best_possible_for_lengths_as_of_real_dialogues():

@@ -79,6 +79,40 @@ def test_shares_of_tokens_hold_over_any_fifty_packs(shares, room):
     assert fill > {1024: 0.985, 4096: 0.99}[room]
 
 
+@st.composite
+def mixtures(draw):
+    """Shares of two to six tasks, and the lengths of each: spread in one of two ways up to a top, or all the same."""
+    tops = draw(st.lists(st.integers(4, 512), min_size=2, max_size=6))
+    parts = np.array(draw(st.lists(st.integers(1, 100), min_size=len(tops), max_size=len(tops))))
+    random = np.random.default_rng(draw(st.integers(0, 999)))
+
+    def lengths(top):
+        kind = draw(st.sampled_from(["even", "skewed", "same"]))
+        if kind == "same":
+            return [top // 4] * 500  # of longer ones whole packs do not give every share
+        spread = random.integers(1, top + 1, 500) if kind == "even" else random.lognormal(np.log(top / 7), 0.6, 500)
+        return spread.clip(1, top).astype(int).tolist()
+
+    return (parts / parts.sum()).tolist(), [lengths(top) for top in tops]
+
+
+@given(mixture=mixtures(), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=40)
+def test_any_shares_of_any_number_of_tasks_hold(mixture, seed):
+    shares, lengths = mixture
+    split = memory_split(lengths)
+    endless = Shares([(0.0, shares)], [inf] * len(shares))
+    stream = Stream(split, natural(split, shares=endless, room=512, look_ahead=128, epoch=1e9, seed=seed))
+    assert worst([stream.draw() for _ in range(150)], shares) <= 0.01
+
+
+def test_a_task_that_alone_fills_up_packs_gets_no_more_than_its_share():
+    split = memory_split([[length] * 300 for length in (118, 216, 77, 99)])
+    shares = [0.104, 0.585, 0.008, 0.303]
+    stream = Stream(split, natural(split, shares=Shares([(0.0, shares)], [inf] * 4), room=512, epoch=1e9))
+    assert worst([stream.draw() for _ in range(100)], shares) <= 0.01
+
+
 def test_they_hold_too_over_the_end_of_an_epoch():
     split = memory_split([skewed(task, n, 1000) for task, n in enumerate([300, 200, 100])])
     recipe = natural(split, room=1024, look_ahead=128)
