@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from errno import ENOSPC
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 from safetensors import SafetensorError
 
-from mftcoder import resumption
+from mftcoder import environment, resumption
 from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Keep, Progress
@@ -86,6 +84,7 @@ class Checkpoints:
         config: the resolved configuration, JSON values only; also whatever else must agree between the saving and the
         resuming run, such as a fingerprint of the data. resume: none | auto | latest | best | the path of a run or a
         step. resume_force: go on although the configuration differs.
+        Sets last, the step that was saved or loaded last (rank 0), and metrics, those of the step that was loaded.
         """
         self.run_dir = run_dir
         self.engine = engine
@@ -94,6 +93,8 @@ class Checkpoints:
         self.resume_force = resume_force
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self.pending: Future[None] | None = None
+        self.last: Path | None = None
+        self.metrics: dict[str, float] = {}
         self.directory = run_dir / resumption.STEPS
         if engine.rank == 0:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -145,16 +146,36 @@ class Checkpoints:
         where the saved weights do not fit.
         """
         step = self._agree(self._find)
-        if step is None:
-            return False
+        if step is not None:
+            self._load(state, step, _parts(state))
+        return step is not None
+
+    def go_back(self, state: State, *, but: Collection[str]) -> None:
+        """Return to what this run last saved or began with, except for the parts `but`; every rank must call it.
+
+        Raises UserError where there is nothing, or it is damaged.
+        """
+        self._settle()
+        step = self._agree(self._last_whole)
+        self._load(state, step, {name: part for name, part in _parts(state).items() if name not in but})
+
+    def _load(self, state: State, step: Path, parts: Mapping[str, Stateful]) -> None:
         try:
             state.weights.load(step)
-            for name, part in _parts(state).items():
+            for name, part in parts.items():
                 part.load_state_dict(serialize.read(step, name))
+            self.metrics = dict(manifest.manifest(step)["metrics"])
         except (ValueError, KeyError, FileNotFoundError) as error:
             raise UserError(f"{step} does not fit this run: {error}") from error
+        self.last = step
         log.info("continuing after step %d from %s", state.progress.step, step)
-        return True
+
+    def _last_whole(self) -> Path:
+        if self.last is None:
+            raise UserError("this run has no checkpoint yet to go back to")
+        if faults := manifest.faults(self.last):
+            raise UserError(f"{self.last}, which the run has to go back to, is damaged: {'; '.join(faults)}")
+        return self.last
 
     def _find(self) -> Path | None:
         step = resumption.find(self.resume, self.run_dir)
@@ -202,6 +223,7 @@ class Checkpoints:
         try:
             self._stage(snapshot, staged)
             manifest.publish(staged, self.directory / name)
+            self.last = self.directory / name
         except (OSError, SafetensorError) as error:
             shutil.rmtree(staged, ignore_errors=True)
             raise UserError(
@@ -222,7 +244,7 @@ class Checkpoints:
         for name, part in snapshot.parts.items():
             serialize.write(staged, name, part)
         (staged / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
-        manifest.seal(staged, step=snapshot.step, metrics=dict(snapshot.metrics), versions=_versions())
+        manifest.seal(staged, step=snapshot.step, metrics=dict(snapshot.metrics), versions=environment.versions())
 
     def _prune(self, snapshot: Snapshot) -> None:
         """Delete the oldest steps beyond the limit, but never this one or one worth keeping."""
@@ -237,16 +259,3 @@ class Checkpoints:
 
 def _parts(state: State) -> dict[str, Stateful]:
     return {"progress": state.progress, **state.parts}
-
-
-def _versions() -> dict[str, str]:
-    packages = ("mftcoder", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "deepspeed")
-    found = {package: _version(package) for package in packages}
-    return {"python": platform.python_version(), **{k: v for k, v in found.items() if v is not None}}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

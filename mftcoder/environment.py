@@ -26,8 +26,7 @@ def describe(argv: Sequence[str]) -> dict[str, Any]:
         "directory": os.getcwd(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "git": _git(),
-        "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions(),
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -35,6 +34,12 @@ def describe(argv: Sequence[str]) -> dict[str, Any]:
         "gpus": _gpus(),
         "variables": {name: os.environ.get(name) for name in VARIABLES},
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that are there."""
+    found = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **{name: version for name, version in found.items() if version}}
 
 
 def _git() -> dict[str, Any] | None:

@@ -15,8 +15,12 @@ log = logging.getLogger(__name__)
 
 STEPS = "checkpoints"
 STEP = "step_"
-# What may differ without a word: it does not change what is computed, or only on how many processes.
-FREE = ("resume", "resume_force", "checkpoint", "engine", "tracker", "hydra", "training.log_interval")
+# What may differ without a word: it changes only where or how a run happens, or what is done where it went wrong.
+FREE = (
+    *("resume", "resume_force", "checkpoint", "engine", "tracker", "hydra", "training.log_interval"),
+    *("training.non_finite", "training.anomaly_limit"),
+    *(f"training.loss_spike{name}" for name in ("", "_factor", "_window")),
+)
 
 
 def find(resume: str, run_dir: Path) -> Path | None:

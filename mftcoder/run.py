@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import torch
 
 from mftcoder import status, summary
+from mftcoder.anomalies import Anomalies
 from mftcoder.checkpoint import Checkpoints
-from mftcoder.core.errors import Preempted
+from mftcoder.core.errors import Interrupted, Preempted
 from mftcoder.core.plan import Plan
 from mftcoder.core.state import State
 from mftcoder.data.corpus import Corpus
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class Run:
     """One run from its first step, or the one it was left at, to its last.
 
-    total_steps: where the schedule ends. stop: whether somebody asked the run to stop.
+    total_steps: where the schedule ends. stop: whether somebody asked the run to stop. anomalies: what sends it back.
     """
 
     corpus: Corpus
@@ -41,6 +41,7 @@ class Run:
     validator: Validator
     samples: Samples
     state: State
+    anomalies: Anomalies
     checkpoints: Checkpoints
     trackers: Trackers
     stop: StopRequest
@@ -50,48 +51,77 @@ class Run:
     def go(self) -> float | None:
         """Run to the end; the mean over the tasks of their best validation losses, None without any validation.
 
-        Raises Preempted, with a checkpoint left behind, where it was asked to stop, and FloatingPointError where
-        something was not finite and plan.non_finite says raise.
+        Raises Preempted, with what there is saved, where it was asked to stop, and UserError where a step went wrong
+        and the plan does not say how to go on.
         """
         progress = self.state.progress
-        if self.checkpoints.restore(self.state):
-            self.trackers.resume(progress.step)
-            self._weigh()
-        else:
-            self._begin()
-        for report in steps(self.trainer, progress.step, self.total_steps, self._take):
-            metrics = self._account(report)
-            last = report.step == self.total_steps
-            if self._due(self.plan.evaluation_steps) or last:
-                metrics |= self._validate()
-            finished = last or self._stalled()
-            if self._due(self.plan.log_interval) or "valid/loss" in metrics:
-                self.trackers.log(metrics)
-            stopping = not finished and self._stop_requested()
-            if finished or stopping or self.checkpoints.due(progress):
-                self._save(metrics)
-            if stopping:
-                raise Preempted(f"stopped after step {report.step} of {self.total_steps}, with a checkpoint")
-            if finished:
-                break
-        self.samples.write(progress.step)
+        over = self._resume() if self.checkpoints.restore(self.state) else self._begin()
+        while not over:
+            over = self._train()
+        self.samples.write(progress.step, lambda: self.stop.requested)
         if self.trainer.engine.rank == 0:
             summary.show(progress, self.run_dir)
         best = [found[1] for task in progress.tasks if (found := progress.best(task))]
         return sum(best) / len(best) if best else None
+
+    def _begin(self) -> bool:
+        """What a new run does before its first step; False, for it is not over."""
+        try:
+            self.trainer.observe(-1)
+            self.samples.write(0, lambda: self.stop.requested)
+            if self.plan.evaluate_first:
+                self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
+        except Interrupted:
+            raise Preempted("stopped before the first step, with nothing to save") from None
+        return False
+
+    def _resume(self) -> bool:
+        """Go on where the state is, with the validation that a stop cut short; whether the run is over."""
+        progress = self.state.progress
+        self.trackers.resume(progress.step)
+        self._weigh()
+        validated = any(step == progress.step for step, _ in progress.validations)
+        return not validated and self._validation_due() and self._after_step(self.checkpoints.metrics)
+
+    def _train(self) -> bool:
+        """Steps to the end, or until one sends the run back to an earlier; whether it is over."""
+        for report in steps(self.trainer, self.state.progress.step, self.total_steps, self._take):
+            if self.anomalies.sends_back(report):
+                self._go_back()
+                return False
+            if self._after_step(self._account(report)):
+                break
+        return True
+
+    def _go_back(self) -> None:
+        """Return to the last checkpoint, but not to its data: what comes next is new."""
+        self.checkpoints.go_back(self.state, but=("sampler", "anomalies"))
+        self.trackers.resume(self.state.progress.step)
+        self._weigh()
+
+    def _after_step(self, metrics: Metrics) -> bool:
+        """What is due between this step and the next; whether the run is over."""
+        step = self.state.progress.step
+        try:
+            metrics |= self._validate() if self._validation_due() else {}
+        except Interrupted:
+            self._save(metrics)
+            raise Preempted(f"stopped in the validation after step {step}, with a checkpoint") from None
+        over = step == self.total_steps or self._stalled()
+        if self._due(self.plan.log_interval) or "valid/loss" in metrics:
+            self.trackers.log(metrics)
+        stopping = not over and self._stop_requested()
+        if over or stopping or self.checkpoints.due(self.state.progress):
+            self._save(metrics)
+        if stopping:
+            raise Preempted(f"stopped after step {step} of {self.total_steps}, with a checkpoint")
+        return over
 
     def _save(self, metrics: Metrics) -> None:
         """Leave a checkpoint, and note its step; not at every log, since a status is synced to the disk."""
         self.checkpoints.save(self.state, metrics=metrics)
         if self.trainer.engine.rank == 0:
             status.update(self.run_dir, step=self.state.progress.step)
-
-    def _begin(self) -> None:
-        """What a new run does before its first step."""
-        self.trainer.observe(-1)
-        self.samples.write(0)
-        if self.plan.evaluate_first:
-            self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
 
     def _take(self) -> MicroBatches:
         """This rank's micro-batches of the next global batch."""
@@ -111,29 +141,13 @@ class Run:
         progress.step = report.step
         for task, tokens in zip(self.corpus.tasks, report.size.tokens.tolist(), strict=True):
             progress.tokens[task] = progress.tokens.get(task, 0) + int(tokens)
-        if report.skipped:
-            self._refuse(report)
         self._warn_of_departures()
         position = {"step": report.step, "epoch": self.sampler.epoch, "tokens": sum(progress.tokens.values())}
         return position | train_metrics(report, self.trainer.effective, self.corpus.tasks, self.trainer.engine.device)
 
-    def _refuse(self, report: Report) -> None:
-        """A step that was not finite: keep what led to it, and stop or go on as the plan says."""
-        anomaly = {
-            "step": report.step,
-            "grad_norm": str(report.grad_norm),
-            "losses": dict(zip(self.corpus.tasks, map(str, report.losses.mean.tolist()), strict=True)),
-            "samples": report.samples,
-        }
-        with (self.run_dir / "anomalies.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(anomaly) + "\n")
-        message = f"step {report.step}: loss or gradient is not finite; nothing was updated; see anomalies.jsonl"
-        if self.plan.non_finite == "raise":
-            raise FloatingPointError(f"{message}. training.non_finite=skip goes on without such steps")
-        log.warning(message)
-
     def _validate(self) -> Metrics:
-        losses = self.validator.losses()
+        """Raises Interrupted where the run is asked to stop meanwhile."""
+        losses = self.validator.losses(between=self._check)
         progress = self.state.progress
         progress.validations.append((progress.step, task_losses(losses, self.corpus.tasks)))
         self._freeze()
@@ -157,6 +171,13 @@ class Run:
     def _stop_requested(self) -> bool:
         """Whether any rank was asked to stop: all must leave after the same step."""
         return bool(self.trainer.engine.sum(torch.tensor([float(self.stop.requested)])) > 0)
+
+    def _check(self) -> None:
+        if self._stop_requested():
+            raise Interrupted
+
+    def _validation_due(self) -> bool:
+        return self._due(self.plan.evaluation_steps) or self.state.progress.step == self.total_steps
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.state.progress.step % every == 0

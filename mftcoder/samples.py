@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.batch import Sample
+from mftcoder.core.errors import Interrupted
 from mftcoder.core.plan import Plan
 from mftcoder.data.corpus import Corpus
 from mftcoder.engine.base import Engine
@@ -37,10 +39,19 @@ class Samples:
     plan: Plan
     run_dir: Path
 
-    def write(self, step: int) -> None:
-        """Answer the prompts as the model is after `step`."""
+    def write(self, step: int, asked: Callable[[], bool]) -> None:
+        """Answer the prompts as the model is after `step`; not where asked(), before each token, says to stop."""
         if self.plan.sample_generations == 0 or self.engine.rank > 0 or self.engine.sharded:
             return
+
+        def check(*_: object) -> None:
+            if asked():
+                raise Interrupted
+
+        with suppress(Interrupted), self.net.get_input_embeddings().register_forward_pre_hook(check):
+            self._write(step)
+
+    def _write(self, step: int) -> None:
         questions = [(sample, *_first_answer(sample)) for sample in self._chosen()]
         prompts = [sample.ids[:start] for sample, start, _ in questions]
         decoding = Decoding(
@@ -53,7 +64,7 @@ class Samples:
         )
         with self.engine.autocast():
             answers = complete(self.net, self.tokenizer, prompts, decoding, ends=self.ends)
-        with (self.run_dir / "samples.jsonl").open("a", encoding="utf-8") as file:
+        with (self.run_dir / "samples.jsonl").open("a" if step else "w", encoding="utf-8") as file:
             for (sample, start, end), answer in zip(questions, answers, strict=True):
                 line = {"step": step, **self._words(sample, start, end), "answer": answer}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")

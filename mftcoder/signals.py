@@ -5,13 +5,41 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from mftcoder.core.errors import Preempted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 LAUNCHED = "MFTCODER_LAUNCHED"  # Set for workers of our own launcher, which asks with SIGUSR1.
 Handler = Callable[[int, FrameType | None], Any] | int | None
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Within it, while there is nothing to save yet, the same signals raise Preempted; StopRequest then takes over.
+
+    But not in one of several processes, of which the others would wait for it, nor outside of the main thread.
+    """
+    if "RANK" in os.environ or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pid = os.getpid()
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == pid:
+            raise Preempted("stopped before there was anything to save")
+        signal.signal(number, signal.SIG_DFL)  # A child that inherits the handler.
+        os.kill(os.getpid(), number)
+
+    before: dict[signal.Signals, Handler] = {number: signal.signal(number, leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:

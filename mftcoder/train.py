@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mftcoder.anomalies import Anomalies
 from mftcoder.balancer.base import Balancer
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.errors import Preempted
@@ -105,7 +106,9 @@ def train(
     )
     rng = Generators(rank=engine.rank, gather=engine.gather)
     parts: dict[str, Stateful] = {"optimizer": engine, "balancer": balancer, "sampler": sampler, "rng": rng}
-    state = State(ModelWeights(engine, net, tokenizer), Progress(), {**parts, "effective": trainer.effective})
+    anomalies = Anomalies(training, engine, corpus.tasks, run_dir)
+    parts |= {"effective": trainer.effective, "anomalies": anomalies}
+    state = State(ModelWeights(engine, net, tokenizer), Progress(), parts)
     samples = Samples(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
     checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
     trackers = Trackers(tracker if engine.rank == 0 else {})
@@ -120,6 +123,7 @@ def train(
             validator,
             samples,
             state,
+            anomalies,
             checkpoint,
             trackers,
             stop,

@@ -28,13 +28,13 @@ class Validator:
     tokens_per_batch: int
     samples_per_task: int | None
 
-    def losses(self) -> TaskLosses:
-        """Token losses of all samples, by task."""
-        return self._losses(self._spread(self.samples_per_task))
+    def losses(self, between: Callable[[], object] = lambda: None) -> TaskLosses:
+        """Token losses of all samples, by task; between() is called before each batch, and may raise on all ranks."""
+        return self._losses(self._spread(self.samples_per_task), between)
 
     def probe(self, samples_per_task: int) -> TaskLosses:
         """Token losses of a few samples of each task, the same every time: their course is not sampling noise."""
-        return self._losses(self._spread(samples_per_task))
+        return self._losses(self._spread(samples_per_task), lambda: None)
 
     def _spread(self, samples_per_task: int | None) -> Iterator[Reference]:
         """All samples of each task, or so many at equal distances: neighbours often come from one source."""
@@ -44,13 +44,14 @@ class Validator:
             yield from ((task, i * size // chosen) for i in range(chosen))
 
     @torch.no_grad()
-    def _losses(self, references: Iterable[Reference]) -> TaskLosses:
+    def _losses(self, references: Iterable[Reference], between: Callable[[], object]) -> TaskLosses:
         engine, num_tasks = self.engine, self.split.num_tasks
         sums = torch.zeros(2, num_tasks, dtype=torch.float64)
         was_training = engine.model.training
         engine.model.eval()
         groups = list(grouped(references, self._length, tokens=self.tokens_per_batch))
         for batch in self._own(groups):
+            between()
             units = torch.ones(len(batch.tasks), dtype=torch.float64, device=engine.device)
             ones = torch.ones(num_tasks, dtype=torch.float64, device=engine.device)
             with engine.autocast():

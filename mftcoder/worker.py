@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from mftcoder import config, rundir, secrets, status
 from mftcoder.core.errors import Preempted, UserError
 from mftcoder.schema import settings
+from mftcoder.signals import at_once
 
 PR_SET_PDEATHSIG = 1
 
@@ -30,7 +31,8 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
     try:
         verb, parts = config.verb(tree)
         given = {"run_dir": run_dir, "config": secrets.masked(tree)}
-        metric = verb(**parts, **{name: given[name] for name in config.RUNTIME if name in settings(verb)})
+        with at_once():
+            metric = verb(**parts, **{name: given[name] for name in config.RUNTIME if name in settings(verb)})
     except Preempted as stop:
         if rank == 0:
             status.update(run_dir, state="preempted", reason=stop.message)

@@ -61,7 +61,7 @@ def test_begin_writes_what_runs_without_its_secrets(tmp_path: Path) -> None:
     assert (run_dir.parent / "multirun.yaml").read_text() == "x: ***\n"
     assert status.read(run_dir) == Status(state="running")
     environment = json.loads((run_dir / "environment.json").read_text())
-    assert {"argv", "git", "python", "versions", "gpus", "host"} <= environment.keys()
+    assert {"argv", "git", "versions", "gpus", "host"} <= environment.keys()
 
 
 @pytest.mark.parametrize(

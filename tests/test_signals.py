@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from mftcoder.signals import SIGNALS, StopRequest
+from mftcoder.core.errors import Preempted
+from mftcoder.signals import SIGNALS, StopRequest, at_once
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
@@ -80,3 +81,25 @@ def test_outside_of_the_main_thread_nothing_is_installed() -> None:
     thread.start()
     thread.join()
     assert seen == [(before, False)]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
+def test_with_nothing_to_save_a_signal_ends_the_run_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Preempted) as stopped, at_once():
+        os.kill(os.getpid(), number)
+    assert stopped.value.code == 85
+    assert signal.getsignal(number) == before
+
+
+def test_a_stop_request_takes_over_for_its_time() -> None:
+    with at_once(), StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+
+
+def test_one_of_several_processes_does_not_leave_the_others_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with at_once():
+        assert [signal.getsignal(number) for number in SIGNALS] == before

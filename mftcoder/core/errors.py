@@ -36,6 +36,10 @@ class WorkerError(RuntimeError):
     """A run failed in its worker processes; the message says why, they have shown where."""
 
 
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """Somebody wants the run to stop, during something that need not be finished."""
+
+
 class Preempted(SystemExit):
     """The run was asked to stop and left a checkpoint behind: exit code 85, so that a scheduler may requeue it."""
 

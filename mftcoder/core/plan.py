@@ -9,7 +9,8 @@ from typing import Literal
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The `training` node. Steps are optimizer steps; a global batch is
-    world size * per_device_train_batch_size * gradient_accumulation_steps packs (or dialogues, where data is padded).
+    processes * per_device_train_batch_size * gradient_accumulation_steps packs (or dialogues, where data is padded);
+    with engine.context_parallel, groups of processes in place of processes.
 
     num_train_epochs: passes over the data. max_train_steps: a limit that wins over it.
     max_grad_norm: the global gradient norm is clipped to it. log_interval, evaluation_steps, diagnostics_steps: steps
@@ -20,7 +21,10 @@ class Plan:
     freeze_stall_num: from so many validations without a new best on, a task keeps only frozen_weight of its weight.
     sample_generations: validation prompts a task that are answered before and after, each
     with up to sample_tokens tokens.
-    non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it.
+    non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it. loss_spike: what a loss
+    leads to that is over loss_spike_factor times the median of the last loss_spike_window losses. rollback: back to the
+    last checkpoint, and on from there with the data that comes next; skipped and repeated batches are those since then.
+    anomaly_limit: so many skips or rollbacks in a row are allowed.
     """
 
     num_train_epochs: float
@@ -41,7 +45,11 @@ class Plan:
     frozen_weight: float
     sample_generations: int
     sample_tokens: int
-    non_finite: Literal["raise", "skip"]
+    non_finite: Literal["raise", "skip", "rollback"]
+    loss_spike: Literal["log", "raise", "rollback"]
+    loss_spike_factor: float
+    loss_spike_window: int
+    anomaly_limit: int
 
     def __post_init__(self) -> None:
         counts = {
@@ -55,6 +63,6 @@ class Plan:
         if faults:
             raise ValueError("\n".join(faults))
 
-    def packs_per_step(self, world_size: int) -> int:
-        """Packs of one global batch."""
-        return world_size * self.per_device_train_batch_size * self.gradient_accumulation_steps
+    def packs_per_step(self, data_ranks: int) -> int:
+        """Packs of one global batch, which is cut into so many shares."""
+        return data_ranks * self.per_device_train_batch_size * self.gradient_accumulation_steps

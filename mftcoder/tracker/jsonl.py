@@ -35,6 +35,7 @@ class JsonLines(Tracker):
 
     def resume(self, step: int) -> None:
         """Drop the lines after `step`, and one that a crash has cut short, in one atomic exchange of the file."""
+        self.finish()
         self._mode = "a"
         if not self._path.exists():
             return

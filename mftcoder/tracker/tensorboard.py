@@ -38,6 +38,7 @@ class TensorBoard(Tracker):
 
     def resume(self, step: int) -> None:
         """Hide what was written after `step`."""
+        self.finish()
         self._purge_step = step + 1
 
     def log(self, metrics: Metrics) -> None:

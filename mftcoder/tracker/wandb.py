@@ -14,7 +14,7 @@ from mftcoder.tracker.base import Metrics, Tracker
 class WandB(Tracker):
     """One W&B run a run directory: a resumed run goes on in it.
 
-    Of steps that are repeated W&B keeps what it has; they are equal.
+    Of steps that are repeated W&B keeps what it has; they are equal, unless the run went back on purpose.
     mode: online, sent as it comes; offline, kept in <run_dir>/wandb for `wandb sync`; disabled, nothing.
     """
 

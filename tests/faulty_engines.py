@@ -1,0 +1,43 @@
+"""Engines on which something goes wrong on rank 1."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from mftcoder.engine.ddp import DDP
+
+
+class Hanging(DDP):
+    """Rank 1 sleeps for ever where its second step should be."""
+
+    steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.rank == 1 and self.steps == 2:
+            time.sleep(3600)
+        super().step()
+
+
+class Poisoned(DDP):
+    """The gradients of the fourth step are NaN on rank 1."""
+
+    steps = 0
+
+    def backward(self, loss, *, last):
+        self.steps += last
+        super().backward(loss * float("nan") if (self.rank, self.steps, last) == (1, 4, True) else loss, last=last)
+
+
+class Stopping(DDP):
+    """Rank 1 alone is asked to stop during the third step."""
+
+    steps = 0
+
+    def step(self) -> None:
+        self.steps += 1
+        if (self.rank, self.steps) == (1, 3):
+            os.kill(os.getpid(), signal.SIGUSR1)
+        super().step()

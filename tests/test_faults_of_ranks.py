@@ -1,0 +1,84 @@
+"""F3, F9, F10, F14 with two processes: one of them fails, hangs or is asked to stop, or another number goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_faults_of_steps import anomalies, without
+from test_train import metrics
+
+from mftcoder import resumption, status
+
+ROOT = Path(__file__).parents[1]
+
+
+def launch(options: list[str], run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """The command line with two processes, at the same global batch as one process has."""
+    shape = ["engine.num_processes=2", "engine.device=cpu", "training.per_device_train_batch_size=1"]
+    words = [*options, *shape, f"hydra.run.dir={run_dir}", *overrides]
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # DeepSpeed looks for ninja.
+    env = {**os.environ, **path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
+    command = [sys.executable, str(ROOT / "launch.py"), *words]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.run(command, cwd=ROOT, env=env, timeout=300, check=False, **output)
+
+
+def faulty(engine: str) -> list[str]:
+    return ["engine=ddp", "+trusted_targets=[faulty_engines]", f"engine._target_=faulty_engines.{engine}"]
+
+
+@pytest.mark.slow
+def test_f9_a_rank_that_hangs_ends_the_run_in_time(options, tmp_path):
+    ended = launch(options, tmp_path / "a", *faulty("Hanging"), "engine.timeout_seconds=5")
+    assert ended.returncode == 1, ended.stdout
+    assert status.read(tmp_path / "a").state == "failed"
+    assert resumption.find("auto", tmp_path / "a") is None
+    assert "imed out" in status.read(tmp_path / "a").reason
+
+
+def close(run_dir: Path, whole: Path) -> None:
+    """The log of a run is that of another up to rounding, and so are the weights."""
+    moody = ("seconds", "memory", "tokens_per", "supervised_tokens_per")
+    logs = [{m["step"]: m for m in metrics(directory)} for directory in (run_dir, whole)]
+    for step, line in logs[0].items():
+        for name, value in line.items():
+            if not name.startswith(moody):
+                assert value == pytest.approx(logs[1][step][name], rel=1e-4, abs=1e-6), (step, name)
+    weights = [load_file(d / "checkpoints" / "step_000006" / "adapter_model.safetensors") for d in (run_dir, whole)]
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_f10_nan_on_one_rank_sends_both_back_before_they_learn_it(whole, run, options, tmp_path):
+    ended = launch(options, tmp_path / "a", *faulty("Poisoned"), "training.non_finite=rollback")
+    assert ended.returncode == 0, ended.stdout
+    assert "step 4: loss or gradient is not finite" in ended.stdout
+    (anomaly,) = anomalies(tmp_path / "a")
+    assert (anomaly["step"], anomaly["answer"], anomaly["grad_norm"]) == (4, "rollback", "nan")
+    close(without(run, whole[0], tmp_path / "b", back=2, bad=4), tmp_path / "a")
+
+
+@pytest.mark.slow
+def test_f3_f14_one_of_two_processes_is_asked_to_stop_and_one_goes_on(whole, run, options, tmp_path):
+    ended = launch(options, tmp_path / "a", *faulty("Stopping"))
+    assert ended.returncode == 85, ended.stdout
+    assert status.read(tmp_path / "a").state == "preempted"
+    step = resumption.newest(tmp_path / "a")
+    assert step.name == "step_000003"
+    run(tmp_path / "b", f"resume={step}")
+    close(tmp_path / "b", whole[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
+def test_f14_one_process_stopped_and_two_go_on(whole, options, tmp_path, engine):
+    step = whole[0] / "checkpoints" / "step_000004"
+    ended = launch(options, tmp_path / "a", f"engine={engine}", f"resume={step}")
+    assert ended.returncode == 0, ended.stdout
+    close(tmp_path / "a", whole[0])
