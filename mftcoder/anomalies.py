@@ -61,13 +61,12 @@ class Anomalies:
         message = f"step {report.step}: {FOUND[kind]}; see {self.run_dir / FILE}"
         if answer == "raise":
             raise UserError(f"{message}. training.{kind}={REMEDY[kind]} goes on without such steps")
-        log.warning("%s", message)
-        if answer == "log":
-            return False
-        self.furthest = max(self.furthest, report.step)
-        self.in_a_row += 1
+        if answer != "log":
+            self.furthest = max(self.furthest, report.step)
+            self.in_a_row += 1
         if self.in_a_row > self.plan.anomaly_limit:
             raise UserError(f"{message}. These are more than training.anomaly_limit={self.plan.anomaly_limit} in a row")
+        log.warning("%s", message)
         return answer == "rollback"
 
     def state_dict(self) -> dict[str, Any]:

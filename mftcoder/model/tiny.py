@@ -79,7 +79,9 @@ class Tiny(CausalLM):
         ids = {f"{name}_id": index for index, name in enumerate(SPECIAL_TOKENS)}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.init_seed)
-            LlamaForCausalLM(LlamaConfig(**self.sizes, **ids)).save_pretrained(directory)
+            net = LlamaForCausalLM(LlamaConfig(**self.sizes, **ids))
+        net.should_save_on_this_rank = lambda is_main_process: True  # Each draws its own, and the first to end wins.
+        net.save_pretrained(directory)
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_file=str(FILE), model_max_length=self.sizes["max_position_embeddings"], **SPECIAL_TOKENS
         )

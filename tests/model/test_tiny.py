@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import preset, some_ids
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from mftcoder.model.tiny import Tiny
 from mftcoder.model.tiny_tokenizer import FILE, train
@@ -77,6 +79,16 @@ def test_of_two_processes_that_draw_at_the_same_time_both_get_it(tmp_path, monke
     model = tiny(tmp_path)
     model.load(None, CPU, frozen=False)
     assert [path.name for path in tmp_path.iterdir()] == [Path(model.pretrained_model_path).name]
+
+
+def test_every_rank_draws_a_whole_model(tmp_path):
+    """Of itself, transformers saves on rank 0 alone, and the empty directory of another may get the name first."""
+    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=2)
+    try:
+        source = Path(tiny(tmp_path).source())
+    finally:
+        dist.destroy_process_group()
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in source.iterdir()}
 
 
 def test_it_learns(directory):
