@@ -91,7 +91,7 @@ class Anomalies:
         if self.engine.rank > 0:
             return
         rows = defaultdict(list)
-        for task, row in (sample for samples in taken for sample in samples):
+        for task, row in sorted({sample for samples in taken for sample in samples}):
             rows[self.tasks[task]].append(row)
         means = zip(self.tasks, report.losses.mean.tolist(), report.losses.present.tolist(), strict=True)
         line = {
