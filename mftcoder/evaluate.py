@@ -55,7 +55,7 @@ def evaluate(
     shown = of_run("template", template, trained.weights)
     source: Data = of_run("data", data, trained.weights)
     corpus = source.load(tokenizer=tokenizer, template=shown, seed=shown_seed, cache_dir=Path(cache_dir))
-    whole = LossModel(net, loss_kernel="fused", packed=source.padding_mode != "padding")
+    whole = LossModel(net, loss_kernel="fused", packed=source.padding_mode != "padding", group=engine.group)
     self_test(whole, padding_mode=source.padding_mode)
     engine.model = whole
     validator = Validator(

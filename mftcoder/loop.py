@@ -150,14 +150,13 @@ class Trainer:
         return [[self.collate(group) for group in of_task] for of_task in groups]
 
     def _size(self, batches: Sequence[Batch]) -> Size:
-        """Of the global batch: one sum over all ranks."""
+        """Of the global batch: one sum over all ranks, of which those of a group count the same batches."""
         zeros = torch.zeros(len(self.priors), dtype=torch.float64)
         units = sum((self.objective.counts(b, len(zeros)) for b in batches), zeros)
         tokens = sum((b.tokens_by_task(len(zeros)) for b in batches), zeros)
         numbers = torch.tensor([(int(b.supervised.sum()), b.input_ids.numel()) for b in batches]).double().sum(0)
-        units, tokens, numbers = torch.split(
-            self.engine.sum(torch.cat([units, tokens, numbers])), [*[len(zeros)] * 2, 2]
-        )
+        sums = self.engine.sum(torch.cat([units, tokens, numbers])) / self.engine.context_parallel
+        units, tokens, numbers = torch.split(sums, [*[len(zeros)] * 2, 2])
         return Size(units, tokens, int(numbers[0]), int(numbers[1]))
 
     def _together(self, batches: Sequence[Batch], shares: Tensor) -> tuple[float, Tensor]:

@@ -127,8 +127,8 @@ class Run:
         """This rank's micro-batches of the next global batch."""
         engine = self.trainer.engine
         packs = self.sampler.take()
-        share = len(packs) // engine.world_size
-        own = packs[engine.rank * share : (engine.rank + 1) * share]
+        share = len(packs) // engine.data_ranks
+        own = packs[engine.data_rank * share : (engine.data_rank + 1) * share]
         size = self.plan.per_device_train_batch_size
         return [
             [self.corpus.train.sample(*reference) for pack in own[at : at + size] for reference in pack]

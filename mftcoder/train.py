@@ -77,10 +77,10 @@ def train(
     with engine.building():
         net = model.load(quantization, engine.device, frozen=peft is not None)
         net = net if peft is None else peft.adapt(net)
-    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding")
+    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
     self_test(whole, padding_mode=data.padding_mode)
     engine.prepare(whole, partial(_make_optimizer, optimizer))
-    sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.world_size), seed=seed)
+    sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.data_ranks), seed=seed)
     total_steps = training.max_train_steps or sampler.steps(training.num_train_epochs)
     batch = partial(collate, padding_mode=data.padding_mode, pad_id=tokenizer.pad_token_id)
     validator = Validator(

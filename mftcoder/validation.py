@@ -60,7 +60,7 @@ class Validator:
             sums[1].index_add_(0, batch.tasks, batch.supervised.double())
         engine.model.train(was_training)
         total, count = engine.sum(sums)
-        return TaskLosses(total, count)
+        return TaskLosses(total, count / engine.context_parallel)
 
     def _length(self, reference: Reference) -> int:
         task, index = reference
@@ -68,8 +68,8 @@ class Validator:
 
     def _own(self, groups: Sequence[Sequence[Reference]]) -> Iterator[Batch]:
         """This rank's batches. Sharded models have to run equally often on all: some repeat a batch for nothing."""
-        rank, world_size = self.engine.rank, self.engine.world_size
-        for at in range(rank, -(-len(groups) // world_size) * world_size, world_size):
+        rank, ranks = self.engine.data_rank, self.engine.data_ranks
+        for at in range(rank, -(-len(groups) // ranks) * ranks, ranks):
             idle = at >= len(groups)
             batch = self.collate([self.split.sample(*r) for r in groups[0 if idle else at]])
             yield _without_targets(batch) if idle else batch

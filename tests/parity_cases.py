@@ -1,4 +1,7 @@
-"""Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py ENGINE DTYPE WORK."""
+"""Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py SETTING DTYPE WORK.
+
+A setting is an engine, or one whose two processes share each row: ddp/2.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,12 @@ CASES = {
     "qlora-1": Case("qlora", 1),
     "qlora-4": Case("qlora", 4),
 }
+SHARED_ROWS = ("full-4", "lora-1", "qlora-4")
+
+
+def cases(setting: str) -> dict[str, Case]:
+    """Those that are run with a setting: a few packed ones where rows are shared."""
+    return {key: case for key, case in CASES.items() if "/" not in setting or key in SHARED_ROWS}
 
 
 def make_models(work: Path) -> None:
@@ -91,7 +100,9 @@ def adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW([s for s in settings if s["params"]], lr=1e-2, eps=1e-4)
 
 
-def make_engine(name: str, **changes: Any) -> Engine:
+def make_engine(setting: str, **changes: Any) -> Engine:
+    name, _, shared_by = setting.partition("/")
+    changes |= {"context_parallel": int(shared_by)} if shared_by else {}
     node = OmegaConf.load(ROOT / f"conf/engine/{name}.yaml")
     node = OmegaConf.merge(node, {"device": "cpu", "mixed_precision": "no", **changes})
     return instantiate(node)
@@ -124,7 +135,7 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
     with engine.building():
         net = model.load(nf4, engine.device, frozen=case.method != "full")
         net = net if case.method == "full" else lora.adapt(net)
-        whole = LossModel(net, loss_kernel="fused", packed=case.padding_mode == "pack")
+        whole = LossModel(net, loss_kernel="fused", packed=case.padding_mode == "pack", group=engine.group)
     engine.prepare(whole, adamw)
     balancer = Fixed(task_weights=[3.0, 1.0, 2.0])
     balancer.start([f"task{t}" for t in range(TASKS)])
@@ -143,13 +154,13 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
 
 
 def run(trainer: Trainer, case: Case, first: int, last: int) -> Iterator[dict[str, Any]]:
-    """Train on this rank's samples, or on those of both ranks where there is but one."""
+    """Train on this rank's samples, or on those of both ranks where one works on them, or both on the same."""
     engine = trainer.engine
     numbers = iter(range(first, last))
 
     def take() -> list[list[Sample]]:
         number = next(numbers)
-        ranks = [engine.rank] if engine.world_size > 1 else range(WORLD)
+        ranks = [engine.rank] if engine.data_ranks > 1 else range(WORLD)
         return [batch for rank in ranks for batch in micro_batches(number, rank, case.micro_batches)]
 
     for report in steps(trainer, first, last, take):
@@ -197,13 +208,14 @@ def resume(trainer: Trainer, case: Case, source: Path, out: Path) -> None:
 
 
 def main() -> None:
-    name, dtype, work = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+    setting, dtype, work = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     torch.set_num_threads(1)
-    engine = make_engine(name)
+    engine = make_engine(setting)
     engine.start(seed=0)
-    for key, case in CASES.items():
-        train(make_trainer(engine, case, dtype, work), case, work / name / key)
-        resume(make_trainer(engine, case, dtype, work), case, work / f"single-{dtype}" / key, work / name / key)
+    for key, case in cases(setting).items():
+        out = work / setting.replace("/", "-") / key
+        train(make_trainer(engine, case, dtype, work), case, out)
+        resume(make_trainer(engine, case, dtype, work), case, work / f"single-{dtype}" / key, out)
     engine.finish()
     sys.stdout.flush()
     os._exit(0)  # Gloo's threads sometimes abort the interpreter's own exit.

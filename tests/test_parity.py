@@ -1,7 +1,8 @@
 """Every engine takes the same steps: loss, losses of tasks, gradient norm, weights; and any goes on with any's state.
 
-Two processes on each engine, against one process that has their micro-batches one after the other. PyTorch's engines
-agree in float64 to 1e-12; DeepSpeed trains in float32, and 4-bit weights are computed with in float32.
+Two processes on each engine, against one process that has their micro-batches one after the other; with context
+parallelism (ddp/2) both have all of these, and a part of each row. PyTorch's engines agree in float64 to 1e-12;
+DeepSpeed trains in float32, and 4-bit weights are computed with in float32.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from safetensors.torch import load_file
 from mftcoder.core import serialize
 
 DTYPES = {"ddp": "float64", "fsdp2": "float64", "zero1": "float32", "zero2": "float32", "zero3": "float32"}
+DTYPES |= {"ddp/2": "float64", "fsdp2/2": "float64", "zero2/2": "float32", "zero3/2": "float32"}
+PAIRS = [(engine, key) for engine in DTYPES for key in toy.cases(engine)]
 pytestmark = pytest.mark.slow
 
 
@@ -49,7 +52,7 @@ def in_two_processes(engine: str, dtype: str, work: Path) -> None:
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # DeepSpeed looks for ninja.
     command = [sys.executable, str(toy.ROOT / "tests" / "parity_cases.py"), engine, dtype, str(work)]
-    logs = [work / f"{engine}-{rank}.log" for rank in range(2)]
+    logs = [work / f"{engine.replace('/', '-')}-{rank}.log" for rank in range(2)]
     ranks = []
     for rank, log in enumerate(logs):
         own = {"PATH": path, "PYTHONPATH": str(toy.ROOT), "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -70,7 +73,7 @@ def results(work: Path) -> Callable[[str], Path]:
     @cache
     def run(engine: str) -> Path:
         in_two_processes(engine, DTYPES[engine], work)
-        return work / engine
+        return work / engine.replace("/", "-")
 
     return run
 
@@ -89,12 +92,7 @@ def state(directory: Path) -> dict[str, Any]:
     return {"weights": load_file(directory / "weights.safetensors"), **serialize.read(directory, "optimizer")}
 
 
-@pytest.fixture(params=list(DTYPES))
-def engine(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.mark.parametrize("key", toy.CASES)
+@pytest.mark.parametrize(("engine", "key"), PAIRS)
 class TestParity:
     def test_the_steps_are_those_of_one_process(self, engine: str, key: str, work: Path, results: Any) -> None:
         expected, got = reports(work / f"single-{DTYPES[engine]}" / key), reports(results(engine) / key)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 MixedPrecision = Literal["auto", "no", "bf16"]
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
@@ -24,16 +25,29 @@ class Engine(ABC):
     be called; optimizer. As a part of the state (state_dict, load_state_dict) it stands for its optimizer.
     sharded: whether a process holds but a part of the parameters, so that only `model` may be called, by all at once.
     whole_gradients: whether the gradients lie whole in the parameters, where they may be taken out and replaced.
+    context_parallel: so many processes after one another, the group, take the same samples and share each packed row.
     """
 
     sharded: bool = False
     whole_gradients: bool = False
+    context_parallel: int = 1
+    group: ProcessGroup | None = None
     rank: int
     world_size: int
     device: torch.device
     module: nn.Module
     model: nn.Module
     optimizer: torch.optim.Optimizer
+
+    @property
+    def data_rank(self) -> int:
+        """Which share of a global batch this process works on."""
+        return self.rank // self.context_parallel
+
+    @property
+    def data_ranks(self) -> int:
+        """Into how many shares a global batch is cut."""
+        return self.world_size // self.context_parallel
 
     @abstractmethod
     def start(self, *, seed: int) -> None:

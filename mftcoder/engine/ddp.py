@@ -29,6 +29,7 @@ class DDP(Distributed, Local):
         num_nodes: int | None,
         rendezvous: str | None,
         timeout_seconds: float,
+        context_parallel: int,
         find_unused_parameters: bool,
     ) -> None:
         super().__init__(
@@ -38,6 +39,7 @@ class DDP(Distributed, Local):
             num_nodes=num_nodes,
             rendezvous=rendezvous,
             timeout_seconds=timeout_seconds,
+            context_parallel=context_parallel,
         )
         self.find_unused_parameters = find_unused_parameters
 

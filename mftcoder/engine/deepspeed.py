@@ -42,9 +42,10 @@ class DeepSpeed(Distributed):
         if self.device.type == "cpu":
             os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed looks at it once, when it is imported.
 
+    @override
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
-        """Why it cannot run with the other components of a run."""
-        return sharding_conflicts(parts)
+        yield from super().conflicts(parts)
+        yield from sharding_conflicts(parts)
 
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ class Distributed(Engine):
 
     device, mixed_precision: as for engine=single. num_processes: on each node. num_processes and num_nodes may be None,
     and are then what was started. rendezvous: where the nodes meet, for the launcher. timeout_seconds: a process that
-    waits longer than this for the others ends the run.
+    waits longer than this for the others ends the run. context_parallel: so many processes share each row.
     """
 
     def __init__(
@@ -37,8 +38,14 @@ class Distributed(Engine):
         num_nodes: int | None,
         rendezvous: str | None,
         timeout_seconds: float,
+        context_parallel: int,
     ) -> None:
-        numbers = {"num_processes": num_processes, "num_nodes": num_nodes, "timeout_seconds": timeout_seconds}
+        numbers = {
+            "num_processes": num_processes,
+            "num_nodes": num_nodes,
+            "timeout_seconds": timeout_seconds,
+            "context_parallel": context_parallel,
+        }
         if faults := [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n is not None and n <= 0]:
             raise ValueError("\n".join(faults))
         self.device_choice = device
@@ -46,6 +53,21 @@ class Distributed(Engine):
         self.processes = None if num_processes is None or num_nodes is None else num_processes * num_nodes
         self.rendezvous = rendezvous
         self.timeout = timedelta(seconds=timeout_seconds)
+        self.context_parallel = context_parallel
+        if self.processes is not None:
+            self._check_groups(self.processes)
+
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
+        """Why it cannot run with the other components of a run."""
+        if self.context_parallel == 1:
+            return
+        if getattr(parts.get("data"), "padding_mode", None) == "padding":
+            yield "context_parallel shares packed rows, and data.padding_mode=padding packs none; take pack or concat"
+        if "flash" in (chosen := getattr(parts.get("model"), "attn_implementation", None) or ""):
+            yield (
+                f"context_parallel trades tokens for heads around torch's attention, not around {chosen}; "
+                "take model.attn_implementation=sdpa, which on a GPU is FlashAttention too"
+            )
 
     @override
     def start(self, *, seed: int) -> None:
@@ -60,6 +82,9 @@ class Distributed(Engine):
         else:
             dist.init_process_group(**joining, store=HashStore(), rank=0, world_size=1)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        if self.context_parallel > 1:
+            groups: Callable[..., Any] = dist.new_subgroups
+            self.group, _ = groups(self.context_parallel, timeout=self.timeout)
         seed_all(seed)  # The same everywhere, so that all build the same model.
 
     @override
@@ -107,6 +132,14 @@ class Distributed(Engine):
                 f"engine.num_processes * engine.num_nodes is {self.processes}, but {found} process(es) were started "
                 f"(WORLD_SIZE={os.environ.get('WORLD_SIZE', 'not set')}); give both the same number, or unset RANK "
                 "and WORLD_SIZE if they are left over from another program"
+            )
+        self._check_groups(found)
+
+    def _check_groups(self, processes: int) -> None:
+        if processes % self.context_parallel:
+            raise UserError(
+                f"engine.context_parallel: {processes} process(es) cannot form groups of {self.context_parallel}; "
+                "take a divisor"
             )
 
 

@@ -42,6 +42,7 @@ class FSDP2(Distributed):
         num_nodes: int | None,
         rendezvous: str | None,
         timeout_seconds: float,
+        context_parallel: int,
         reshard_after_forward: bool,
         accumulate_whole: bool,
         offload: Literal["none", "cpu"],
@@ -53,14 +54,16 @@ class FSDP2(Distributed):
             num_nodes=num_nodes,
             rendezvous=rendezvous,
             timeout_seconds=timeout_seconds,
+            context_parallel=context_parallel,
         )
         self.reshard_after_forward = reshard_after_forward
         self.accumulate_whole = accumulate_whole
         self.offload = offload
 
+    @override
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
-        """Why it cannot run with the other components of a run."""
-        return sharding_conflicts(parts)
+        yield from super().conflicts(parts)
+        yield from sharding_conflicts(parts)
 
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:

@@ -24,6 +24,7 @@ class Zero(DeepSpeed):
         num_nodes: int | None,
         rendezvous: str | None,
         timeout_seconds: float,
+        context_parallel: int,
         stage: Literal[1, 2],
         offload_optimizer: Offload,
     ) -> None:
@@ -34,6 +35,7 @@ class Zero(DeepSpeed):
             num_nodes=num_nodes,
             rendezvous=rendezvous,
             timeout_seconds=timeout_seconds,
+            context_parallel=context_parallel,
         )
         self.stage = stage
         self.offload_optimizer = offload_optimizer

@@ -37,6 +37,7 @@ class Zero3(DeepSpeed):
         num_nodes: int | None,
         rendezvous: str | None,
         timeout_seconds: float,
+        context_parallel: int,
         offload_optimizer: Offload,
         offload_param: Offload,
     ) -> None:
@@ -47,6 +48,7 @@ class Zero3(DeepSpeed):
             num_nodes=num_nodes,
             rendezvous=rendezvous,
             timeout_seconds=timeout_seconds,
+            context_parallel=context_parallel,
         )
         self.stage = 3
         self.offload_optimizer = offload_optimizer

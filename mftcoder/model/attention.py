@@ -8,6 +8,7 @@ cumulative lengths.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -22,12 +23,17 @@ from mftcoder.core.errors import UserError
 
 NAME = "sdpa_packed"
 
+Attention = Callable[..., tuple[Tensor, None]]
 
-def use_packed_attention(net: PreTrainedModel) -> None:
-    """Let `net` attend within the samples of packed rows; FlashAttention does so already."""
-    if _is_flash(net):
+
+def use_packed_attention(net: PreTrainedModel, attention: Attention | None = None) -> None:
+    """Let `net` attend within the samples of packed rows; FlashAttention does so already.
+
+    attention: takes what `packed_attention` takes, and the place of either.
+    """
+    if attention is None and _is_flash(net):
         return
-    AttentionInterface.register(NAME, packed_attention)
+    AttentionInterface.register(NAME, attention or packed_attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)  # for everything that is not packed: padding, generation
     with suppress(ValueError):  # of architectures that refuse; others only warn
         net.set_attn_implementation(NAME)

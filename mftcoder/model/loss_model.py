@@ -7,11 +7,14 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from transformers import PreTrainedModel
 
 from mftcoder.core.batch import IGNORED, Batch
+from mftcoder.core.errors import UserError
 from mftcoder.model.attention import packing_arguments, use_packed_attention
 from mftcoder.model.linear_loss import Kernel, Targets, Transform, dense_cross_entropy, linear_cross_entropy
+from mftcoder.model.sequence_parallel import own_part, shared_attention
 
 KERNELS: dict[str, Kernel] = {"fused": linear_cross_entropy, "dense": dense_cross_entropy}
 
@@ -20,15 +23,21 @@ class LossModel(nn.Module):
     """A causal language model together with its loss, so that everything that needs its weights runs inside forward.
 
     Engines that gather or shard weights (FSDP2, ZeRO-3) arm their hooks there; the logits never leave it.
+    group: processes that share each row, and call forward with the same batches; each gets its own part of the loss.
     """
 
-    def __init__(self, net: PreTrainedModel | PeftModel, *, loss_kernel: str, packed: bool) -> None:
+    def __init__(
+        self, net: PreTrainedModel | PeftModel, *, loss_kernel: str, packed: bool, group: ProcessGroup | None = None
+    ) -> None:
         super().__init__()
         self.net = net
+        self.group = group
         self.kernel = KERNELS[loss_kernel]
         self.transform = _transform(self.causal.config)
+        if group is not None and not packed:
+            raise UserError("engine.context_parallel shares packed rows only; take data.padding_mode=pack")
         if packed:
-            use_packed_attention(self.causal)
+            use_packed_attention(self.causal, None if group is None else shared_attention(self.causal, group))
 
     @property
     def causal(self) -> PreTrainedModel:
@@ -56,6 +65,8 @@ class LossModel(nn.Module):
         self, batch: Batch, units: Tensor, coefficients: Tensor, focal_gamma: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Loss (scalar) and detached totals [T] of a batch; units [S] is what a target of each sample counts."""
+        if self.group is not None:
+            batch = own_part(batch, self.group)
         labels = batch.labels.flatten()
         supervised = (labels != IGNORED).nonzero().squeeze(1)
         samples = batch.sample_ids.flatten()[supervised]
