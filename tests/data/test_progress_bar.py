@@ -1,3 +1,5 @@
+"""The bar of what is long is seen once."""
+
 from mftcoder.data.progress import progress
 
 
