@@ -15,8 +15,12 @@ from typing import Any, NoReturn
 
 from mftcoder import config, rundir, secrets, status
 from mftcoder.core.errors import Preempted, UserError
+from mftcoder.page.record import METRICS
+from mftcoder.report import FILE, draw
 from mftcoder.schema import settings
 from mftcoder.signals import at_once
+
+log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 
@@ -41,9 +45,23 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         status.fail(run_dir, reason=f"{kind}{error}", rank=rank)
         raise
-    if rank == 0:
-        status.update(run_dir, state="completed", metric=metric)
-    return metric
+    else:
+        if rank == 0:
+            status.update(run_dir, state="completed", metric=metric)
+        return metric
+    finally:
+        if rank == 0:
+            _draw(run_dir)
+
+
+def _draw(run_dir: Path) -> None:
+    """The report of what was logged; should it fail, the run is what it is all the same."""
+    if not (run_dir / METRICS).is_file():
+        return
+    try:
+        draw(run_dir)
+    except Exception:
+        log.warning("%s could not be drawn", run_dir / FILE, exc_info=True)
 
 
 def log_plainly(level: int = logging.INFO) -> None:

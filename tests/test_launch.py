@@ -108,6 +108,7 @@ def test_a_run_leaves_what_ran_and_how_it_ended(conf: Path) -> None:
     assert status(run_dir) == {"state": "completed", "step": None, "metric": 2.5, "reason": None, "rank": None}
     ran = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert (ran["value"], ran["service"], ran["_target_"]) == (2.5, {"host": "x"}, "toy_verbs.toy")
+    assert "<dt>state</dt><dd>completed</dd>" in (run_dir / "report.html").read_text()
     environment = json.loads((run_dir / "environment.json").read_text())
     assert environment["argv"][-3:] == ["toy", "value=2.5", "+service.host=x"]
     assert environment["versions"]["torch"]
@@ -172,6 +173,7 @@ def test_a_failure_is_shown_with_its_traceback_and_noted(conf: Path) -> None:
     assert code == 1
     assert "RuntimeError: boom on rank 0" in err
     assert "toy_verbs.py" in err
+    assert "<dd>failed</dd><dt>why</dt><dd>RuntimeError: boom" in (runs()[0] / "report.html").read_text()
     assert status(runs()[0]) | {"step": 0} == {
         "state": "failed", "step": 0, "metric": None, "reason": "RuntimeError: boom on rank 0", "rank": 0
     }  # fmt: skip
@@ -246,6 +248,7 @@ def test_a_sweep_runs_every_job_in_a_process_of_its_own_and_shows_a_table(conf: 
     assert len({facts(job)["pid"] for job in jobs}) == 3
     assert [(facts(job)["seen"], facts(job)["hydra"]) for job in jobs] == [([0], False)] * 3
     assert out.count("toy toy on rank 0\n") == 3
+    assert "Jobs, the best first" in (sweep / "report.html").read_text()
     table = out[out.index("job ") :]
     assert [line for line in table.splitlines() if "1 *" in line and jobs[1].name in line]
     assert table.count("*") == 1

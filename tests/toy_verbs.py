@@ -49,6 +49,7 @@ def toy(
         "processes": (config["engine"] or {}).get("num_processes"),
     }
     (run_dir / f"facts{here}.json").write_text(json.dumps(facts))
+    (run_dir / "metrics.jsonl").write_text('{"step": 1, "train/loss": 2.5}\n')
     print(f"toy {name} on rank {here}")
     if action == "sum":
         return _sum(value)
