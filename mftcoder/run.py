@@ -58,7 +58,7 @@ class Run:
         over = self._resume() if self.checkpoints.restore(self.state) else self._begin()
         while not over:
             over = self._train()
-        self.samples.write(progress.step, lambda: self.stop.requested)
+        self._answer(progress.step)
         if self.trainer.engine.rank == 0:
             summary.show(progress, self.run_dir)
         best = [found[1] for task in progress.tasks if (found := progress.best(task))]
@@ -68,7 +68,7 @@ class Run:
         """What a new run does before its first step; False, for it is not over."""
         try:
             self.trainer.observe(-1)
-            self.samples.write(0, lambda: self.stop.requested)
+            self._answer(0)
             if self.plan.evaluate_first:
                 self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
         except Interrupted:
@@ -85,6 +85,7 @@ class Run:
 
     def _train(self) -> bool:
         """Steps to the end, or until one sends the run back to an earlier; whether it is over."""
+        self.trackers.doing("")
         for report in steps(self.trainer, self.state.progress.step, self.total_steps, self._take):
             if self.anomalies.sends_back(report):
                 self._go_back()
@@ -145,8 +146,13 @@ class Run:
         position = {"step": report.step, "epoch": self.sampler.epoch, "tokens": sum(progress.tokens.values())}
         return position | train_metrics(report, self.trainer.effective, self.corpus.tasks, self.trainer.engine.device)
 
+    def _answer(self, step: int) -> None:
+        self.trackers.doing("answering prompts")
+        self.samples.write(step, lambda: self.stop.requested)
+
     def _validate(self) -> Metrics:
         """Raises Interrupted where the run is asked to stop meanwhile."""
+        self.trackers.doing("validating")
         losses = self.validator.losses(between=self._check)
         progress = self.state.progress
         progress.validations.append((progress.step, task_losses(losses, self.corpus.tasks)))

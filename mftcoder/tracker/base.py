@@ -13,7 +13,7 @@ Metrics = Mapping[str, float]
 class Tracker(ABC):
     """Receives the metrics of one run, on rank 0 only.
 
-    The calls come in this order: start, resume where the run continues, any number of log and resume, finish.
+    The calls come in this order: start, resume where the run continues, any number of doing, log and resume, finish.
     optional: an error of it is warned of once and the run goes on without it, as suits a service that may be away;
     UserErrors are the exception. An error of any other tracker ends the run.
     """
@@ -27,6 +27,9 @@ class Tracker(ABC):
     @abstractmethod
     def log(self, metrics: Metrics) -> None:
         """Take the metrics of one step (`step` among them); names as in the README's table."""
+
+    def doing(self, what: str) -> None:
+        """What takes the time from now until the next log, where that is no step, for people who watch."""
 
     def resume(self, step: int) -> None:
         """The run continues after `step`: forget anything later. Called before the first log, or where it goes back."""

@@ -42,6 +42,10 @@ class Trackers(Tracker):
         """All of them forget what came after `step`."""
         self._each(lambda tracker: tracker.resume(step))
 
+    def doing(self, what: str) -> None:
+        """Tell all."""
+        self._each(lambda tracker: tracker.doing(what))
+
     def log(self, metrics: Metrics) -> None:
         """Log to all."""
         self._each(lambda tracker: tracker.log(metrics))

@@ -41,6 +41,7 @@ class Console(Tracker):
         self._name, self._tasks, self._total = name, tasks, total_steps
         self._clock = _Clock(total_steps)
         self._latest: dict[str, float] = {}
+        self._doing = ""
         self._evaluations: list[dict[str, float]] = []
         self._live: Live | None = None
         plural = "task" if len(tasks) == 1 else "tasks"
@@ -54,8 +55,13 @@ class Console(Tracker):
         self._clock.begin(step)
         self._print(Text(f"{self._name}: continuing after step {step}"))
 
+    def doing(self, what: str) -> None:
+        """Say it beside the bar."""
+        self._doing = what
+
     def log(self, metrics: Metrics) -> None:
         """Move the bar or print a line; with an evaluation in it, print the table."""
+        self._doing = ""
         self._latest.update(metrics)
         self._clock.tick(int(metrics["step"]))
         if self._live is None and "train/loss" in metrics:
@@ -75,7 +81,7 @@ class Console(Tracker):
     def _bar(self) -> Group:
         row = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=self._total, completed=self._clock.step, width=30)
-        row.add_row(Text(self._name), bar, Text(self._numbers()))
+        row.add_row(Text(self._name), bar, Text(self._numbers()), Text(self._doing, style="italic"))
         return Group(row, Text(self._losses(), style="dim"))
 
     def _numbers(self) -> str:

@@ -29,6 +29,9 @@ class Recorder(Tracker):
     def resume(self, step: int) -> None:
         self._note("resume", step)
 
+    def doing(self, what: str) -> None:
+        self._note("doing", what)
+
     def log(self, metrics: Metrics) -> None:
         self._note("log", metrics["step"])
 
@@ -53,8 +56,9 @@ def test_each_tracker_gets_every_call_in_order() -> None:
     with Trackers({"first": first, "second": second}) as trackers:
         start(trackers)
         trackers.resume(4)
+        trackers.doing("validating")
         trackers.log({"step": 5})
-    assert first.calls == second.calls == [STARTED, ("resume", 4), ("log", 5), "finish"]
+    assert first.calls == second.calls == [STARTED, ("resume", 4), ("doing", "validating"), ("log", 5), "finish"]
 
 
 @pytest.mark.parametrize("call", ["start", "resume", "log"])

@@ -135,10 +135,15 @@ def test_on_a_terminal_a_bar_moves_and_its_last_state_stays(
     monkeypatch.setenv("COLUMNS", "150")
     tracker = started("auto")
     assert tracker._live is not None
+    tracker.doing("validating")
+    tracker._live.refresh()
     tracker.log(train(5))
     tracker._live.refresh()
     tracker.log(train(10))
     tracker.finish()
     out = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
-    assert re.search(r"x ━+.*5/10  loss 0\.2000", out)
+    assert re.search(r"x ━+ 0/10 +validating", out)
+    stepping = re.search(r"x ━+.*5/10  loss 0\.2000.*", out)
+    assert stepping
+    assert "validating" not in stepping[0]
     assert out.rstrip().splitlines()[-1].startswith("10/10  loss 0.1000")
