@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+import yaml
 from crashes import At, at_change, die, forked
 from test_checkpoint import Run, names
 from test_train import metrics, step_files
@@ -26,6 +27,8 @@ from mftcoder import resumption, samples
 from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.data.mixture import Mixture
+from mftcoder.page.record import read
+from mftcoder.rundir import read_config
 from mftcoder.signals import at_once
 from mftcoder.validation import Validator
 
@@ -52,6 +55,7 @@ F13 data/test_mixture test_a_changed_source_is_noticed
 F13 data/test_mixture test_a_damaged_table_is_made_anew
 F13 data/test_cache test_of_several_processes_one_builds
 F16 test_launch test_a_failed_job_does_not_stop_the_others_and_a_second_start_runs_it_alone
+F16 test_launch test_a_sweep_that_is_killed_and_started_again_runs_what_was_not_completed
 F17 test_launch test_under_torchrun_a_fault_ends_every_process
 F17 test_launch test_torchrun_starts_one_run
 F18 test_config test_a_foreign_target_is_refused_before_it_is_imported
@@ -305,4 +309,16 @@ def test_f18_no_pickle_in_a_checkpoint_is_ever_opened(run, tmp_path):
     (step / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError):
         run(tmp_path / "c", f"resume={step}")
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("reading", [read_config, read])
+def test_f18_no_yaml_makes_an_object(tmp_path, reading):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    bomb = f"a: !!python/object/apply:os.mkdir [{tmp_path / 'canary'}]\n"
+    for name in ("config.yaml", ".hydra/overrides.yaml"):
+        (tmp_path / name).write_text(bomb)
+    with pytest.raises(yaml.constructor.ConstructorError):
+        reading(tmp_path)
     assert not (tmp_path / "canary").exists()

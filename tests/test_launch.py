@@ -276,6 +276,31 @@ def test_a_failed_job_does_not_stop_the_others_and_a_second_start_runs_it_alone(
     assert err.count("was completed before") == 2
 
 
+def test_a_sweep_that_is_killed_and_started_again_runs_what_was_not_completed(conf: Path) -> None:
+    words = ("-m", "action=return,wait", "hydra.sweep.dir=mine")
+    process = start(*words)
+    end = time.monotonic() + 60
+    while not list(Path("mine").glob("1-*/ready0")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    jobs = sorted(p for p in Path("mine").iterdir() if p.is_dir())
+    while status(jobs[1])["state"] == "running":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    pids = [facts(job)["pid"] for job in jobs]
+    (jobs[1] / "ready0").unlink()
+    process = start(*words)
+    wait_for(jobs[1] / "ready0")
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code != 0
+    assert err.count("was completed before") == 1
+    assert [facts(job)["pid"] == pid for job, pid in zip(jobs, pids, strict=True)] == [True, False]
+    assert [status(job)["state"] for job in jobs] == ["completed", "preempted"]
+
+
 def test_a_faulty_job_of_a_sweep_is_in_the_table(conf: Path) -> None:
     code, out, err = run("-m", "value=1,soon")
     assert code == 2
