@@ -95,7 +95,9 @@ def history(record: Record) -> tuple[Turn, ...]:
 
 
 def prompt_completion(record: Record, origin: str) -> Dialogue:
-    """Two strings, or two lists of messages of which the second is learnt."""
+    """Two strings, or two lists of messages of which the second is learnt. One that is labelled as bad is refused."""
+    if record.get("label") is False:
+        raise ValueError("label: false, a completion that must not be learnt; leave such records out")
     prompt, completion = record.get("prompt"), record.get("completion")
     if isinstance(prompt, list):
         given = tuple(replace(turn, train=False) for turn in turns(prompt, "prompt"))

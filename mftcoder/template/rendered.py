@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -42,6 +45,7 @@ class Rendered(Template):
         """The rendered text, cut at the boundaries of what each turn says."""
         text = self.text(dialogue, tokenizer=tokenizer)
         render = partial(self.text, tokenizer=tokenizer)
+        refuse_unseen_tools(dialogue, text, render)
         if GENERATION.search(self.source(dialogue, tokenizer)):
             answers = self.tagged(dialogue, tokenizer)
         else:
@@ -88,6 +92,17 @@ class Rendered(Template):
             raise UserError(f"the chat template is not valid Jinja: {error}") from error
         except (jinja2.TemplateError, TypeError) as error:
             raise ValueError(f"the chat template refuses this dialogue: {error}") from error
+
+
+def refuse_unseen_tools(dialogue: Dialogue, text: str, render: Callable[[Dialogue], str]) -> None:
+    """ValueError where tools or calls of them change nothing in the text: answers would be learnt without them."""
+    silent = tuple(replace(turn, tool_calls=()) for turn in dialogue.turns)
+    for what, bare in {"tools": replace(dialogue, tools=()), "tool calls": replace(dialogue, turns=silent)}.items():
+        shown: str | None = None
+        with suppress(ValueError):  # a template that refuses the dialogue without them does show them
+            shown = render(bare) if bare != dialogue else None
+        if shown == text:
+            raise ValueError(f"the chat template leaves {what} out of the text; take a template that shows them")
 
 
 def message(turn: Turn) -> dict[str, Any]:

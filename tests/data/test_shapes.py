@@ -278,6 +278,7 @@ MESSAGES = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "
         ({"input_ids": [1, 2], "labels": [1]}, "labels: 1 numbers for 2 input_ids"),
         ({"input_ids": [1, 2], "labels": [2, -100]}, "labels: differ from input_ids where they are not -100"),
         ({"input_ids": [1, 2], "attention_mask": [0, 1]}, "attention_mask: has a 0 before a 1"),
+        ({"prompt": "q", "completion": "bad", "label": False}, "label: false, a completion that must not be learnt"),
     ],
 )
 def test_faults_name_place_value_and_remedy(record: dict[str, Any], message: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from marked_text import TALK, U, marked, native, with_template
+import pytest
+from marked_text import TALK, A, U, marked, native, with_template
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Turn
@@ -23,3 +24,13 @@ def test_it_renders_as_transformers_does(chat_tokenizer: PreTrainedTokenizerFast
     messages = [{"role": turn.role, "content": turn.content} for turn in TALK]
     shown = marked(native(), chat_tokenizer, *TALK).replace("⟦", "").replace("⟧", "")
     assert shown == chat_tokenizer.apply_chat_template(messages, tokenize=False)
+
+
+def test_a_template_that_leaves_out_tools_is_refused_rather_than_learnt_from(
+    chat_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    with pytest.raises(ValueError, match="leaves tools out"):
+        marked(native(), chat_tokenizer, *TALK, tools=({"name": "add"},))
+    with pytest.raises(ValueError, match="leaves tool calls out"):
+        marked(native(), chat_tokenizer, Turn(U, "q"), Turn(A, "", tool_calls=(call,)))
