@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
 from train_inputs import memory
+from train_trainer import make_trainer
 
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.config import build, load
@@ -21,14 +21,10 @@ from mftcoder.core.batch import Sample
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
 from mftcoder.core.state import State
-from mftcoder.data.collate import collate
 from mftcoder.data.corpus import Split
 from mftcoder.data.sampler import Sampler
-from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.loop import MicroBatches, Trainer
-from mftcoder.model.loss_model import LossModel
 from mftcoder.model.weights import ModelWeights
-from mftcoder.optimizer.groups import decay_groups
 
 MODEL = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
 PEFT = {"lora": "lora", "full": "none"}
@@ -43,35 +39,6 @@ def tree(engine: str, method: str, directory: Path) -> dict[str, Any]:
     changes = [f"model.{name}={value}" for name, value in MODEL.items()]
     own = [f"model.directory={directory}", f"engine={engine}", "engine.device=cpu", f"peft={PEFT[method]}"]
     return load("model=tiny", *changes, *own)
-
-
-def make_trainer(engine: str, method: str, directory: Path) -> tuple[Trainer, Any]:
-    """A trainer, and the tokenizer of its model."""
-    config = tree(engine, method, directory)
-    names = ("engine", "model", "peft", "objective", "balancer", "optimizer")
-    engine_, model, peft, objective, balancer, optimizer = (build(config[name]) for name in names)
-    engine_.start(seed=0)
-    keep_freed_memory()
-    with engine_.building():
-        net = model.load(None, engine_.device, frozen=peft is not None)
-        net = net if peft is None else peft.adapt(net)
-    whole = LossModel(net, loss_kernel="fused", packed=True)
-    decay = config["optimizer"]["weight_decay"]
-    engine_.prepare(whole, lambda module: optimizer(decay_groups(module.named_parameters(), decay)))
-    balancer.start(["all"])
-    trainer = Trainer(
-        engine=engine_,
-        objective=objective,
-        balancer=balancer,
-        collate=partial(collate, padding_mode="pack", pad_id=0),
-        learning_rate=lambda peak, step: peak,
-        max_grad_norm=1.0,
-        diagnostics_steps=None,
-        priors=torch.ones(1, dtype=torch.float64),
-        expected=None,
-        probe=lambda samples: None,  # type: ignore[arg-type, return-value]
-    )
-    return trainer, model.tokenizer()
 
 
 def micro_batches(number: int, rank: int) -> MicroBatches:
@@ -117,7 +84,7 @@ def held_before_update(trainer: Trainer) -> int:
 def engine_case(engine: str, method: str, directory: Path) -> Result:
     """On one rank: seconds of a step, and bytes over those before the model, without those of libraries."""
     before = memory("RssAnon")
-    trainer, _ = make_trainer(engine, method, directory)
+    trainer, _ = make_trainer(tree(engine, method, directory))
     seconds = steps(trainer, 0, WARM_UP + STEPS)[WARM_UP:]
     parameters = list(trainer.engine.module.parameters())
     numels = [getattr(p, "ds_numel", p.numel()) for p in parameters]  # ZeRO-3 leaves empty ones behind.
@@ -157,8 +124,8 @@ def make_state(trainer: Trainer, tokenizer: Any, sampler: Any) -> State:
 
 def checkpoints(directory: Path) -> Result:
     """Seconds that the loop waits in a save, and by which the steps after it are slower than those without."""
-    trainer, tokenizer = make_trainer("single", "full", directory)
-    state = make_state(trainer, tokenizer, Nothing())
+    trainer, model = make_trainer(tree("single", "full", directory))
+    state = make_state(trainer, model.tokenizer(), Nothing())
     savers = {
         kind: checkpoints_of(directory / kind, trainer, asynchronous=kind == "asynchronous")
         for kind in ("synchronous", "asynchronous")
@@ -199,14 +166,14 @@ def make_sampler(directory: Path) -> Sampler:
 
 def resuming(directory: Path) -> list[Result]:
     """Seconds from a checkpoint to the next global batch, after so many steps."""
-    trainer, tokenizer = make_trainer("single", "lora", directory)
+    trainer, model = make_trainer(tree("single", "lora", directory))
     steps(trainer, 0, 1)
     rows = []
     for length in LENGTHS:
         sampler = make_sampler(directory)
         for _ in range(length):
             sampler.take()
-        state = make_state(trainer, tokenizer, sampler)
+        state = make_state(trainer, model.tokenizer(), sampler)
         state.progress.step = length
         state.progress.validations = [(step, {"all": 1 / step}) for step in range(100, length + 1, 100)]
         run_dir = directory / str(length)
@@ -215,7 +182,7 @@ def resuming(directory: Path) -> list[Result]:
         for _ in range(3):
             begun = time.perf_counter()
             fresh = make_sampler(directory)
-            again = make_state(trainer, tokenizer, fresh)
+            again = make_state(trainer, model.tokenizer(), fresh)
             assert checkpoints_of(run_dir, trainer, asynchronous=False, resume="latest").restore(again)
             assert fresh.take() == expected
             seconds.append(time.perf_counter() - begun)

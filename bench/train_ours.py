@@ -4,51 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from train_inputs import Products, Size, clock, matrix_product_peak, memory, report
+from train_trainer import make_trainer
 
-from mftcoder.config import build, load
+from mftcoder.config import load
 from mftcoder.core.batch import Sample
-from mftcoder.data.collate import collate
-from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.loop import MicroBatches, Trainer
-from mftcoder.model.loss_model import LossModel
-from mftcoder.optimizer.groups import decay_groups
 
 PEFT = {"lora": "lora", "full": "none", "qlora": "qlora"}
-PARTS = ("engine", "model", "peft", "quantization", "objective", "balancer", "optimizer")
 
 
-def make_trainer(job: dict[str, Any]) -> Trainer:
+def trainer_for(job: dict[str, Any]) -> Trainer:
+    """Of the job's model, by the job's method."""
     path, peft_choice = f"model.pretrained_model_path={job['model']}", f"peft={PEFT[job['method']]}"
     tree = load("model=path", path, "model.gradient_checkpointing=false", peft_choice, "engine.device=cpu")
-    parts = {name: build(tree[name]) for name in PARTS}
-    engine, peft = parts["engine"], parts["peft"]
-    engine.start(seed=0)
-    keep_freed_memory()
-    net = parts["model"].load(parts["quantization"], engine.device, frozen=peft is not None)
-    torch.manual_seed(0)
-    whole = LossModel(net if peft is None else peft.adapt(net), loss_kernel="fused", packed=True)
-    decay = tree["optimizer"]["weight_decay"]
-    engine.prepare(whole, lambda module: parts["optimizer"](decay_groups(module.named_parameters(), decay)))
-    parts["balancer"].start(["all"])
-    return Trainer(
-        engine=engine,
-        objective=parts["objective"],
-        balancer=parts["balancer"],
-        collate=partial(collate, padding_mode="pack", pad_id=0),
-        learning_rate=lambda peak, step: peak,
-        max_grad_norm=1.0,
-        diagnostics_steps=None,
-        priors=torch.ones(1, dtype=torch.float64),
-        expected=None,
-        probe=lambda samples: None,  # type: ignore[arg-type, return-value]
-    )
+    return make_trainer(tree)[0]
 
 
 def packs(dialogues: list[dict[str, list[int]]], room: int) -> MicroBatches:
@@ -68,7 +42,7 @@ def main() -> None:
     dialogues = json.loads(Path(job["dialogues"]).read_text(encoding="utf-8"))
     now = clock(job)
     peak = matrix_product_peak(now)
-    trainer = make_trainer(job)
+    trainer = trainer_for(job)
     batches = [dialogues[at : at + job["batch"]] for at in range(0, len(dialogues), job["batch"])]
     before, losses, seconds, sizes = memory("VmRSS"), [], [], []
     for number, batch in enumerate(batches):
