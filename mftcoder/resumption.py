@@ -18,6 +18,7 @@ STEP = "step_"
 # What may differ without a word: it changes only where or how a run happens, or what is done where it went wrong.
 FREE = (
     *("resume", "resume_force", "checkpoint", "engine", "tracker", "hydra", "training.log_interval"),
+    "training.torch_compile",
     *("training.non_finite", "training.anomaly_limit"),
     *(f"training.loss_spike{name}" for name in ("", "_factor", "_window")),
 )

@@ -25,6 +25,7 @@ from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
 from mftcoder.loop import Trainer
 from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.compiling import compile_layers
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
 from mftcoder.model.weights import ModelWeights
@@ -78,6 +79,8 @@ def train(
         net = model.load(quantization, engine.device, frozen=peft is not None)
         net = net if peft is None else peft.adapt(net)
     whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
+    if training.torch_compile:
+        compile_layers(net)
     self_test(whole, padding_mode=data.padding_mode)
     engine.prepare(whole, partial(_make_optimizer, optimizer))
     sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.data_ranks), seed=seed)

@@ -206,3 +206,17 @@ def test_the_best_step_of_each_task_is_kept_and_pointed_to(run, tmp_path):
         best = min(losses, key=losses.get)
         assert (checkpoints / f"best-{task}").read_text().strip() == f"step_{int(best):06d}"
         assert (checkpoints / f"step_{int(best):06d}").is_dir()
+
+
+@pytest.mark.filterwarnings("ignore")  # The compiler warns of what it does itself, and is quiet in a run.
+def test_compiled_layers_train_as_they_are(whole, run, tmp_path):
+    run(tmp_path / "c", "training.torch_compile=true")
+    for plain, compiled in zip(metrics(whole[0]), metrics(tmp_path / "c"), strict=True):
+        assert compiled == pytest.approx(plain, rel=1e-4)
+    assert 0 < torch._dynamo.utils.counters["stats"]["unique_graphs"] < 20  # whatever the lengths of the rows
+    torch.compiler.reset()
+
+
+def test_checkpointed_layers_are_not_compiled(run, tmp_path):
+    with pytest.raises(UserError, match="gradient_checkpointing=false"):
+        run(tmp_path / "c", "training.torch_compile=true", "model.gradient_checkpointing=true")

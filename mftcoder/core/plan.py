@@ -24,6 +24,7 @@ class Plan:
     non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it. loss_spike: what a loss
     leads to that is over loss_spike_factor times the median of the last loss_spike_window losses. rollback: back to the
     last checkpoint, and on from there with the data that comes next; skipped and repeated batches are those since then.
+    torch_compile: compile the decoder layers (see mftcoder.model.compiling).
     anomaly_limit: so many skips or rollbacks in a row are allowed.
     """
 
@@ -38,6 +39,7 @@ class Plan:
     evaluation_samples: int | None
     evaluate_first: bool
     diagnostics_steps: int | None
+    torch_compile: bool
     early_stopping: bool
     early_stopping_stall_num: int
     early_stopping_on: Literal["mean", "all", "any"] | list[str]

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor, distribute_tensor
 from typing_extensions import override
 
+from mftcoder.core.layers import decoder_layers
 from mftcoder.engine import named, norm
 from mftcoder.engine.base import MakeOptimizer, MixedPrecision
 from mftcoder.engine.distributed import Distributed
@@ -77,7 +78,7 @@ class FSDP2(Distributed):
             "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy(),
             "offload_policy": CPUOffloadPolicy(pin_memory=cuda) if self.offload == "cpu" else OffloadPolicy(),
         }
-        for layer in _layers(model):
+        for layer in decoder_layers(model):
             fully_shard(layer, reshard_after_forward=self.reshard_after_forward, **options)
         # The root keeps its parameters, so that the loss finds the output head whole.
         self.root: FSDPModule = fully_shard(model, reshard_after_forward=False, **options)
@@ -149,12 +150,6 @@ class FSDP2(Distributed):
             if self.rank == 0:
                 whole[name] = full.detach().to("cpu", copy=True) if isinstance(full, Tensor) else full
         return whole
-
-
-def _layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers, by the class names with which transformers says what must stay in one piece."""
-    classes = {name for m in model.modules() for name in getattr(m, "_no_split_modules", None) or ()}
-    return [m for m in model.modules() if type(m).__name__ in classes]
 
 
 def _local(tensor: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ def use_packed_attention(net: PreTrainedModel, attention: Attention | None = Non
     """
     if attention is None and _is_flash(net):
         return
-    AttentionInterface.register(NAME, attention or packed_attention)
+    # How samples are cut out of a row changes with every row, so layers are compiled around it.
+    AttentionInterface.register(NAME, torch.compiler.disable(attention or packed_attention))  # type: ignore[no-untyped-call]
     AttentionMaskInterface.register(NAME, sdpa_mask)  # for everything that is not packed: padding, generation
     with suppress(ValueError):  # of architectures that refuse; others only warn
         net.set_attn_implementation(NAME)

