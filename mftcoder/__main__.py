@@ -45,13 +45,14 @@ def main() -> NoReturn:
     """Run what was typed; exit with 0, 1 (failed), 2 (configuration), 85 (stopped with a checkpoint), 130 (Ctrl-C)."""
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises errors, which become messages here.
-    command, code = None, 0
+    command, code, together = None, 0, False
     try:
         command = parse(sys.argv)
         run(command)
+        together = True
     except Preempted as stop:
         print(stop.message, file=sys.stderr)
-        code = stop.CODE
+        code, together = stop.CODE, stop.together
     except KeyboardInterrupt:
         code = 130
     except (Exception, Refused) as error:
@@ -59,7 +60,7 @@ def main() -> NoReturn:
     if "WORLD_SIZE" in os.environ:
         from mftcoder.worker import leave
 
-        leave(code)
+        leave(code, together=together)
     sys.exit(code)
 
 

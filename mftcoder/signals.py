@@ -21,20 +21,38 @@ Handler = Callable[[int, FrameType | None], Any] | int | None
 def at_once() -> Iterator[None]:
     """Within it, while there is nothing to save yet, the same signals raise Preempted; StopRequest then takes over.
 
-    But not in one of several processes, of which the others would wait for it, nor outside of the main thread.
+    A process of several leaves by itself: launchers signal all of them, and end those that are left. Nothing happens
+    outside of the main thread, nor in workers of our own launcher, which knows by itself that it was asked to stop.
     """
-    if "RANK" in os.environ or threading.current_thread() is not threading.main_thread():
+    if LAUNCHED in os.environ or threading.current_thread() is not threading.main_thread():
         yield
         return
     pid = os.getpid()
 
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() == pid:
-            raise Preempted("stopped before there was anything to save")
+            raise Preempted("stopped before there was anything to save", together=False)
         signal.signal(number, signal.SIG_DFL)  # A child that inherits the handler.
         os.kill(os.getpid(), number)
 
     before: dict[signal.Signals, Handler] = {number: signal.signal(number, leave) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Within it the same signals do nothing, for what takes but a moment and must be done.
+
+    Launchers ask a process to end when another has ended, also where both are ending already.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[signal.Signals, Handler] = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from mftcoder.core.errors import Preempted, UserError
 from mftcoder.page.record import METRICS
 from mftcoder.report import FILE, draw
 from mftcoder.schema import settings
-from mftcoder.signals import at_once
+from mftcoder.signals import at_once, deaf
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +33,15 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
     rank = int(os.environ.get("RANK", "0"))
     log_plainly(logging.INFO if rank == 0 else logging.WARNING)
     try:
-        verb, parts = config.verb(tree)
-        given = {"run_dir": run_dir, "config": secrets.masked(tree)}
         with at_once():
+            verb, parts = config.verb(tree)
+            given = {"run_dir": run_dir, "config": secrets.masked(tree)}
             metric = verb(**parts, **{name: given[name] for name in config.RUNTIME if name in settings(verb)})
     except Preempted as stop:
         if rank == 0:
-            status.update(run_dir, state="preempted", reason=stop.message)
+            with deaf():
+                status.update(run_dir, state="preempted", reason=stop.message)
+                _draw(run_dir)
         raise
     except BaseException as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -71,13 +73,13 @@ def log_plainly(level: int = logging.INFO) -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of optional kernels on every import.
 
 
-def leave(code: int) -> NoReturn:
-    """End this process, together with the others of its group if all went well.
+def leave(code: int, *, together: bool) -> NoReturn:
+    """End this process; together: with the others of its group, if it is in one.
 
-    At once, without the interpreter's own shutdown, which aborts now and then when communication threads are alive.
+    Without the interpreter's own shutdown, which aborts now and then when communication threads are alive.
     """
     dist = sys.modules.get("torch.distributed")
-    if dist is not None and dist.is_available() and dist.is_initialized() and code in (0, Preempted.CODE):
+    if dist is not None and dist.is_available() and dist.is_initialized() and together:
         dist.barrier()
         dist.destroy_process_group()
     sys.stdout.flush()
@@ -97,11 +99,11 @@ def main() -> NoReturn:
         pass  # Exit with 0: after another code the agent would at once end ranks that are still leaving.
     except UserError as error:
         print(error, file=sys.stderr)
-        leave(1)
+        leave(1, together=False)
     except BaseException:
         traceback.print_exc()
-        leave(1)
-    leave(0)
+        leave(1, together=False)
+    leave(0, together=True)
 
 
 if __name__ == "__main__":

@@ -402,6 +402,25 @@ def test_torchrun_starts_one_run(conf: Path) -> None:
     assert [facts(run_dir, rank)["processes"] for rank in range(2)] == [2, 2]
 
 
+def test_under_torchrun_a_signal_before_the_first_step_is_noted(conf: Path) -> None:
+    process = start("engine=many", "action=load", before=TORCHRUN)
+    run_dir = wait_for_run(("ready0", "ready1"))
+    process.send_signal(signal.SIGTERM)
+    _, _, err = finish(process)
+    assert err.count("stopped before there was anything to save") == 2
+    assert status(run_dir)["state"] == "preempted"
+
+
+def test_under_srun_a_signal_before_the_first_step_gives_the_code_for_another_try(conf: Path) -> None:
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+    tasks = [start("engine=many", "action=load", **step, SLURM_PROCID=r, SLURM_LOCALID=r) for r in ("0", "1")]
+    run_dir = wait_for_run(("ready0", "ready1"))
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+    assert [finish(task)[0] for task in tasks] == [85, 85]
+    assert status(run_dir)["state"] == "preempted"
+
+
 def test_the_tasks_of_srun_are_one_run(conf: Path) -> None:
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
     tasks = [start("engine=many", "action=sum", **step, SLURM_PROCID=r, SLURM_LOCALID=r) for r in ("0", "1")]

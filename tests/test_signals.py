@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mftcoder.core.errors import Preempted
-from mftcoder.signals import SIGNALS, StopRequest, at_once
+from mftcoder.signals import LAUNCHED, SIGNALS, StopRequest, at_once
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
@@ -98,8 +98,15 @@ def test_a_stop_request_takes_over_for_its_time() -> None:
         assert stop.requested
 
 
-def test_one_of_several_processes_does_not_leave_the_others_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_several_processes_leaves_without_waiting_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
+    with pytest.raises(Preempted) as stopped, at_once():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert not stopped.value.together
+
+
+def test_a_worker_of_our_own_launcher_leaves_the_signal_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LAUNCHED, "1")
     before = [signal.getsignal(number) for number in SIGNALS]
     with at_once():
         assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -29,7 +29,7 @@ def toy(
     *,
     name: str,
     value: float,
-    action: Literal["return", "raise", "refuse", "wait", "ignore", "sum", "kill", "abort"],
+    action: Literal["return", "raise", "refuse", "load", "wait", "ignore", "sum", "kill", "abort"],
     rank: int,
     service: dict[str, str],
     engine: Processes | None,
@@ -54,6 +54,9 @@ def toy(
     print(f"toy {name} on rank {here}")
     if action == "sum":
         return _sum(value)
+    if action == "load":
+        (run_dir / f"ready{here}").touch()
+        time.sleep(60)
     if action == "wait":
         _wait(run_dir, here)
     if action == "ignore":

@@ -41,10 +41,14 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
 
 
 class Preempted(SystemExit):
-    """The run was asked to stop and left a checkpoint behind: exit code 85, so that a scheduler may requeue it."""
+    """The run was asked to stop and left a checkpoint behind: exit code 85, so that a scheduler may requeue it.
+
+    together: whether all processes of the run agreed on it, and so can wait for each other.
+    """
 
     CODE = 85
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, together: bool = True) -> None:
         super().__init__(self.CODE)
         self.message = message
+        self.together = together
