@@ -2,6 +2,7 @@
 
     python bench/train.py --trl PYTHON [--out out.json]     prints the table of the README, and writes it as JSON
     python bench/train.py --trl PYTHON --method full|qlora  all parameters, or LoRA over a base in 4 bits
+    python bench/train.py --trl PYTHON --compiled ours|both also with torch.compile (TRL: minutes of it)
     python bench/train.py --trl PYTHON --memory             peaks over sequence lengths and vocabularies instead
 
 PYTHON is an interpreter that has trl 1.16 beside everything that we need; without it, only we are measured. Dialogues
@@ -38,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="how often all take turns")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--packed", action="store_true", help="also TRL with its packing")
+    parser.add_argument("--compiled", choices=("ours", "both"), help="also with torch.compile")
     parser.add_argument("--cpu-time", action="store_true", help="on a busy machine: CPU seconds; with --threads 1")
     parser.add_argument("--memory", action="store_true", help="peaks over lengths and vocabularies")
     parser.add_argument("--out", type=Path, default=None)
@@ -57,10 +59,14 @@ def call(python: str, script: str, job: Run, threads: int) -> Run | None:
 def contenders(args: argparse.Namespace) -> dict[str, tuple[str, str, Run]]:
     """{name: interpreter, script, what its job says more}."""
     found: dict[str, tuple[str, str, Run]] = {"ours": (sys.executable, "train_ours.py", {})}
+    if args.compiled:
+        found["ours compiled"] = (sys.executable, "train_ours.py", {"compiled": True})
     if args.trl is None or subprocess.run([args.trl, "-c", "import trl"], capture_output=True, check=False).returncode:
         print(f"TRL is absent ({args.trl or 'no --trl'}), so there is nothing to compare with", file=sys.stderr)
         return found
     found["trl"] = (args.trl, "train_trl.py", {"packed": False})
+    if args.compiled == "both":
+        found["trl compiled"] = (args.trl, "train_trl.py", {"packed": False, "compiled": True})
     if args.packed:
         found["trl packed"] = (args.trl, "train_trl.py", {"packed": True})
     return found
@@ -69,7 +75,7 @@ def contenders(args: argparse.Namespace) -> dict[str, tuple[str, str, Run]]:
 def in_turns(args: argparse.Namespace, job: Run, rounds: int) -> dict[str, list[Run]]:
     """Every contender once a round."""
     runs: dict[str, list[Run]] = {}
-    job = job | {"cpu_time": args.cpu_time}
+    job = {"compiled": False, "cpu_time": args.cpu_time} | job
     for _ in range(rounds):
         for name, (python, script, more) in contenders(args).items():
             load = os.getloadavg()[0]
@@ -87,8 +93,9 @@ def speed(args: argparse.Namespace, work: Path) -> Run:
     runs = in_turns(args, job | {"batch": args.batch, "pack": args.pack}, args.rounds)
     table = {name: summary(own) for name, own in runs.items()}
     for row in table.values():
-        row["speed_ratio"] = table["ours"]["tokens_per_second"] / row["tokens_per_second"]
-        row["memory_ratio"] = table["ours"]["peak_bytes"] / row["peak_bytes"]
+        rival = table.get("trl", table["ours"])
+        row["speed_ratio"] = row["tokens_per_second"] / rival["tokens_per_second"]
+        row["memory_ratio"] = row["peak_bytes"] / rival["peak_bytes"]
     ours, *others = ((name, own[0]["losses"]) for name, own in runs.items())
     differences = {name: apart(ours[1], losses) for name, losses in others if len(losses) == len(ours[1])}
     return {"inputs": inputs, "table": table, "largest_loss_difference": differences, "runs": runs}
@@ -133,13 +140,13 @@ def show(result: Run) -> None:
             peaks = " | ".join(f"{row['mebibytes_over_the_model'].get(name, float('nan')):.0f}" for name in names)
             print(f"| {row['length']} | {row['vocabulary']} | {peaks} |")
         return
-    print("| | tokens/s | supervised/s | peak memory | padding | of the product peak | we are faster | we need |")
+    print("| | tokens/s | supervised/s | peak memory | padding | of the product peak | TRL's speed | its memory |")
     print("|---|---|---|---|---|---|---|---|")
     for name, row in result["table"].items():
         print(
             f"| {name} | {row['tokens_per_second']:.1f} | {row['supervised_per_second']:.1f} "
             f"| {row['peak_bytes'] / 1e9:.2f} GB | {row['padding']:.1%} | {row['share_of_peak']:.0%} "
-            f"| {row['speed_ratio']:.2f}× | {row['memory_ratio']:.2f} of its memory |"
+            f"| {row['speed_ratio']:.2f}× | {row['memory_ratio']:.2f} |"
         )
     for name, difference in result["largest_loss_difference"].items():
         print(f"largest difference of a step's loss from {name}: {difference:.3%}")

@@ -11,6 +11,7 @@ from mftcoder.config import build
 from mftcoder.data.collate import collate
 from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.loop import Trainer
+from mftcoder.model.compiling import compile_layers
 from mftcoder.model.loss_model import LossModel
 from mftcoder.optimizer.groups import decay_groups
 
@@ -27,6 +28,8 @@ def make_trainer(tree: dict[str, Any]) -> tuple[Trainer, Any]:
         net = model.load(parts["quantization"], engine.device, frozen=peft is not None)
         torch.manual_seed(0)  # so that every contender draws the same adapter
         net = net if peft is None else peft.adapt(net)
+    if tree["training"]["torch_compile"]:
+        compile_layers(net)
     whole = LossModel(net, loss_kernel="fused", packed=True)
     decay = tree["optimizer"]["weight_decay"]
     engine.prepare(whole, lambda module: parts["optimizer"](decay_groups(module.named_parameters(), decay)))

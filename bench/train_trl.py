@@ -59,6 +59,7 @@ def make_trainer(job: dict[str, Any], dialogues: list[dict[str, list[int]]], out
         max_length=max(job["pack"], *(len(d["input_ids"]) for d in dialogues)),
         completion_only_loss=True,
         gradient_checkpointing=False,
+        torch_compile=job["compiled"],
         num_train_epochs=1,
         learning_rate=2e-4,
         lr_scheduler_type="constant",
@@ -95,7 +96,7 @@ def main() -> None:
         trainer.train()
         high = memory("VmHWM")
         batches = list(trainer.get_train_dataloader())
-        with Products() as counter:
+        with torch.compiler.set_stance("force_eager"), Products() as counter:
             trainer.compute_loss(trainer.model, dict(batches[-1])).backward()
     seconds = [after - begun for begun, after in zip(times.times[:-1], times.times[1:], strict=True)]
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
