@@ -13,42 +13,22 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from errno import ENOSPC
 from pathlib import Path
 from typing import Any, TypeVar, cast
-from uuid import uuid4
 
-from safetensors import SafetensorError
-
-from mftcoder import environment, resumption
+from mftcoder import resumption, snapshot
 from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
+from mftcoder.snapshot import CONFIG, Snapshot
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-CONFIG = "run.json"
-STAGED = ".staged-"
-MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A copy of the state at one step, ready to be written whenever."""
-
-    step: int
-    pointers: Mapping[str, int]
-    kept: set[int]
-    write_weights: Callable[[Path], None]
-    parts: dict[str, serialize.Encoded]
-    metrics: Mapping[str, float]
 
 
 class Checkpoints:
@@ -85,6 +65,7 @@ class Checkpoints:
         resuming run, such as a fingerprint of the data. resume: none | auto | latest | best | the path of a run or a
         step. resume_force: go on although the configuration differs.
         Sets last, the step that was saved or loaded last (rank 0), and metrics, those of the step that was loaded.
+        Every rank must call it; all raise UserError where the directory cannot be written.
         """
         self.run_dir = run_dir
         self.engine = engine
@@ -96,11 +77,7 @@ class Checkpoints:
         self.last: Path | None = None
         self.metrics: dict[str, float] = {}
         self.directory = run_dir / resumption.STEPS
-        if engine.rank == 0:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            manifest.recover(self.directory)
-            for staged in self.directory.glob(f"{STAGED}*"):
-                shutil.rmtree(staged)
+        self._agree(lambda: snapshot.clear(self.directory))
 
     @property
     def latest(self) -> Path | None:
@@ -125,8 +102,10 @@ class Checkpoints:
             encoded = {name: serialize.encode(part) for name, part in parts.items()}
             progress = state.progress
             kept = progress.worth(self.keep)
-            snapshot = Snapshot(progress.step, progress.notable(), kept, write_weights, encoded, dict(metrics))
-            self.pending = self.writer.submit(self._write, snapshot)
+            copied = Snapshot(
+                progress.step, progress.notable(), kept, write_weights, encoded, dict(metrics), self.config
+            )
+            self.pending = self.writer.submit(self._write, copied)
         if not self.asynchronous:
             self._settle()
 
@@ -216,45 +195,10 @@ class Checkpoints:
             raise error if error is not None else UserError(message)
         return cast(T, value)
 
-    def _write(self, snapshot: Snapshot) -> None:
+    def _write(self, copied: Snapshot) -> None:
         """The part that may run in another thread."""
-        name = f"{resumption.STEP}{snapshot.step:06d}"
-        staged = self.directory / f"{STAGED}{name}-{uuid4().hex[:8]}"
-        try:
-            self._stage(snapshot, staged)
-            manifest.publish(staged, self.directory / name)
-            self.last = self.directory / name
-        except (OSError, SafetensorError) as error:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise UserError(
-                f"{self.directory / name} could not be saved: {error}; the earlier checkpoints are as they were"
-            ) from error
-        manifest.write_text(self.directory / "latest", name)
-        for pointer, step in snapshot.pointers.items():
-            if step == snapshot.step:
-                manifest.write_text(self.directory / pointer, name)
-        self._prune(snapshot)
-
-    def _stage(self, snapshot: Snapshot, staged: Path) -> None:
-        needed = sum(part.num_bytes for part in snapshot.parts.values())
-        if (free := shutil.disk_usage(self.directory).free) < needed + MARGIN:
-            raise OSError(ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
-        staged.mkdir()
-        snapshot.write_weights(staged)
-        for name, part in snapshot.parts.items():
-            serialize.write(staged, name, part)
-        (staged / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
-        manifest.seal(staged, step=snapshot.step, metrics=dict(snapshot.metrics), versions=environment.versions())
-
-    def _prune(self, snapshot: Snapshot) -> None:
-        """Delete the oldest steps beyond the limit, but never this one or one worth keeping."""
-        if self.saving_limit is None:
-            return
-        kept = {f"{resumption.STEP}{step:06d}" for step in (snapshot.step, *snapshot.kept)}
-        others = [step for step in resumption.steps(self.run_dir) if step.name not in kept]
-        room = max(self.saving_limit - len(kept), 0)
-        for step in others[: len(others) - room]:
-            manifest.remove(step)
+        self.last = copied.write(self.directory)
+        copied.settle(self.directory, saving_limit=self.saving_limit)
 
 
 def _parts(state: State) -> dict[str, Stateful]:

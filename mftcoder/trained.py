@@ -12,8 +12,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mftcoder import checkpoint as files
 from mftcoder import resumption
+from mftcoder import snapshot as files
 from mftcoder.config import build, check
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.model.causal_lm import CausalLM

@@ -1,0 +1,98 @@
+"""A copy of the state at one step, and how it becomes a directory that is whole or not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from safetensors import SafetensorError
+
+from mftcoder import environment, resumption
+from mftcoder.core import manifest, serialize
+from mftcoder.core.errors import UserError
+
+CONFIG = "run.json"
+STAGED = ".staged-"
+MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a checkpoint of `step` will hold; training may go on meanwhile.
+
+    pointers: the step that each pointer (best, …) is to name. kept: steps that are worth keeping beside this one.
+    """
+
+    step: int
+    pointers: Mapping[str, int]
+    kept: set[int]
+    write_weights: Callable[[Path], None]
+    parts: Mapping[str, serialize.Encoded]
+    metrics: Mapping[str, float]
+    config: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """That of its directory."""
+        return f"{resumption.STEP}{self.step:06d}"
+
+    def write(self, directory: Path) -> Path:
+        """Write it below `directory` under another name, and give it its own once it is whole; where it then is.
+
+        Raises UserError where that fails; nothing is left of it then, and what was there is as it was.
+        """
+        staged = directory / f"{STAGED}{self.name}-{uuid4().hex[:8]}"
+        try:
+            self._stage(staged)
+            manifest.publish(staged, directory / self.name)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise UserError(
+                f"{directory / self.name} could not be saved: {error}; the earlier checkpoints are as they were"
+            ) from error
+        return directory / self.name
+
+    def _stage(self, staged: Path) -> None:
+        needed = sum(part.num_bytes for part in self.parts.values())
+        if (free := shutil.disk_usage(staged.parent).free) < needed + MARGIN:
+            raise OSError(ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
+        staged.mkdir()
+        self.write_weights(staged)
+        for name, part in self.parts.items():
+            serialize.write(staged, name, part)
+        (staged / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
+        manifest.seal(staged, step=self.step, metrics=dict(self.metrics), versions=environment.versions())
+
+    def settle(self, directory: Path, *, saving_limit: int | None) -> None:
+        """Let the pointers name it, and delete the oldest steps beyond the limit, but none that is worth keeping."""
+        manifest.write_text(directory / "latest", self.name)
+        for pointer, step in self.pointers.items():
+            if step == self.step:
+                manifest.write_text(directory / pointer, self.name)
+        if saving_limit is None:
+            return
+        kept = {f"{resumption.STEP}{step:06d}" for step in (self.step, *self.kept)}
+        others = [path for path in resumption.steps(directory.parent) if path.name not in kept]
+        room = max(saving_limit - len(kept), 0)
+        for oldest in others[: len(others) - room]:
+            manifest.remove(oldest)
+
+
+def clear(directory: Path) -> None:
+    """Make the directory of a run's steps, and take away what a crash left half-written.
+
+    Raises UserError where it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        manifest.recover(directory)
+        for staged in directory.glob(f"{STAGED}*"):
+            shutil.rmtree(staged)
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written: {error}; mend its permissions, or choose another") from error
