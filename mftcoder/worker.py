@@ -41,7 +41,6 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
         if rank == 0:
             with deaf():
                 status.update(run_dir, state="preempted", reason=stop.message)
-                _draw(run_dir)
         raise
     except BaseException as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
@@ -53,7 +52,8 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
         return metric
     finally:
         if rank == 0:
-            _draw(run_dir)
+            with deaf():
+                _draw(run_dir)
 
 
 def _draw(run_dir: Path) -> None:

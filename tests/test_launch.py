@@ -411,6 +411,15 @@ def test_under_torchrun_a_signal_before_the_first_step_is_noted(conf: Path) -> N
     assert status(run_dir)["state"] == "preempted"
 
 
+def test_under_torchrun_a_signal_to_one_rank_before_the_first_step_ends_all(conf: Path) -> None:
+    process = start("engine=many", "action=load", before=TORCHRUN)
+    run_dir = wait_for_run(("ready0", "ready1"))
+    os.kill(int(str(facts(run_dir, 1)["pid"])), signal.SIGUSR1)
+    _, _, err = finish(process)
+    assert "exitcode  : 85" in err
+    assert status(run_dir)["state"] == "preempted"
+
+
 def test_under_srun_a_signal_before_the_first_step_gives_the_code_for_another_try(conf: Path) -> None:
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
     tasks = [start("engine=many", "action=load", **step, SLURM_PROCID=r, SLURM_LOCALID=r) for r in ("0", "1")]
