@@ -43,6 +43,8 @@ def turn(message: Any, where: str, role_key: str, content_key: str) -> Turn:
         raise ValueError(f"{where}.{role_key}: {brief(named)}; expected one of {', '.join(ROLE_NAMES)}")
     if named == "function_call":
         return Turn(role, "", tool_calls=(called(message.get(content_key), f"{where}.{content_key}"),))
+    if len(message) == 2 and content_key in message:  # most messages: nothing else to look for
+        return Turn(role, content(message[content_key], f"{where}.{content_key}", empty=False))
     calls = tool_calls(message, where)
     if calls and role != "assistant":
         raise ValueError(f"{where}: tool calls in a turn of role {named}; expected them in those of the assistant only")
