@@ -19,7 +19,8 @@ from mftcoder.engine.precision import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import save_model
 from mftcoder.quantization.base import Quantization
-from mftcoder.trained import FromRun, Trained, attach, find
+from mftcoder.template.base import Template
+from mftcoder.trained import FromRun, Trained, attach, find, of_run
 
 MergeInto = Literal["trained", "full"]
 PROBE = (4, 64)  # sequences and tokens
@@ -33,6 +34,7 @@ def export(
     checkpoint: str,
     model: CausalLM | FromRun,
     quantization: Quantization | FromRun | None,
+    template: Template | FromRun,
     merge_into: MergeInto,
     dtype: Literal["float32", "bfloat16"],
     tolerance: float,
@@ -42,6 +44,7 @@ def export(
 ) -> None:
     """Write the model of `checkpoint` so that any program of its family loads it, and compare the files with it.
 
+    template: as what the exported tokenizer puts chats (`apply_chat_template`).
     name: of the directory that runs go to. run_dir: where the model goes if `output` is None. Merging happens in
     float32. Raises UserError, and writes nothing, where what was written answers otherwise than what was trained.
     """
@@ -51,6 +54,9 @@ def export(
     trained = find(checkpoint, model=model, quantization=quantization)
     place = choose_device(device)
     net, tokenizer = trained.load(place)
+    shown = of_run("template", template, trained.weights)
+    if (text := shown.jinja(tokenizer)) is not None:
+        tokenizer.chat_template = text
     probe = Probe.of(net, tokenizer)
     net = merge(_adapted(trained, net, merge_into), probe)
     staged = target.with_name(f".{target.name}-{uuid4().hex}")

@@ -54,6 +54,14 @@ def test_the_files_answer_as_what_was_trained(runs, peft, tmp_path, capsys):
     assert ("merged against adapter" in said) == (peft != "none")
 
 
+def test_the_tokenizer_puts_chats_as_they_were_trained(runs, tmp_path):
+    call(runs("peft=lora").directory, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    messages = [{"role": "user", "content": "a\u00a0b"}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == "<s>human\na b\n<s>bot\n"
+
+
 def test_bfloat16_is_half_the_size_and_near(runs, tmp_path, capsys):
     run = runs("peft=lora")
     call(run.directory, tmp_path)
@@ -83,7 +91,7 @@ def test_other_families_keep_the_names_of_their_published_files(family, tmp_path
     with torch.no_grad():
         expected = net.eval()(input_ids=some_ids()).logits
     path = f"model.pretrained_model_path={base}"
-    call(tmp_path / "adapter", tmp_path, "model=path", path, "quantization=none", "dtype=float32")
+    call(tmp_path / "adapter", tmp_path, "model=path", path, "quantization=none", "template=native", "dtype=float32")
     torch.testing.assert_close(logits(tmp_path / "model"), expected, rtol=0, atol=1e-4)
     assert load_file(tmp_path / "model" / "model.safetensors").keys() == load_file(base / "model.safetensors").keys()
 

@@ -84,6 +84,10 @@ class Template(ABC):
         """The tokens that end an answer, at which generation is to stop."""
         return frozenset([end_of_text(tokenizer)])
 
+    @abstractmethod
+    def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str | None:
+        """The same for chats, as `tokenizer.chat_template`; None where the tokenizer's own is the same already."""
+
     def trained(self, dialogue: Dialogue) -> list[bool]:
         """Whether the words of each turn are in the loss."""
         turns = dialogue.turns

@@ -12,6 +12,8 @@ from mftcoder.template.framed import Frame, Framed
 class Llama3(Framed):
     """As in Meta's model card of Llama 3: words are trimmed, and a tool's role is called ipython."""
 
+    trims = True
+
     def beginning(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
         """The token that begins a text."""
         return control("<|begin_of_text|>", tokenizer)
@@ -21,10 +23,6 @@ class Llama3(Framed):
         start, end = control("<|start_header_id|>", tokenizer), control("<|end_header_id|>", tokenizer)
         name = "ipython" if role == "tool" else role
         return Frame(f"{start}{name}{end}\n\n", control("<|eot_id|>", tokenizer), "")
-
-    def words(self, content: str) -> str:
-        """Without space around."""
-        return content.strip()
 
     def ends(self, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
         """The token that ends every turn."""

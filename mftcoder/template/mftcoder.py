@@ -5,7 +5,8 @@ from __future__ import annotations
 from transformers import PreTrainedTokenizerBase
 
 from mftcoder.core.dialogue import Dialogue
-from mftcoder.template.base import Sanitize, Segment, Template, Tokenization, TrainOn, end_of_text, refuse_tools
+from mftcoder.template.base import ROLES, Sanitize, Segment, Template, Tokenization, TrainOn, end_of_text, refuse_tools
+from mftcoder.template.framed import Frame, as_jinja
 
 SPACES = str.maketrans({"\u202f": " ", "\u00a0": " "})
 
@@ -50,6 +51,14 @@ class MFTCoder(Template):
     def question(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
         """The turns and the assistant's marker."""
         return "".join(segment.text for segment in self.render(dialogue, tokenizer))
+
+    def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The same text; tokenization=segments makes other tokens of it here and there."""
+        end = end_of_text(tokenizer)
+        frames = {role: Frame(self.role_markers[role], "\n", "") for role in ROLES if role in self.role_markers}
+        frames["assistant"] = Frame(self.role_markers["assistant"], "\n" + end, "\n")
+        plain = "".join(f" | replace({chr(space)!r}, {' '!r})" for space in SPACES)
+        return as_jinja(frames, words=f"(message.content{plain})")
 
     def document(self, words: str) -> str:
         """No-break spaces plain, and a newline at the end."""

@@ -20,3 +20,7 @@ class Native(Rendered):
             raise UserError(
                 "template=native: the tokenizer has no chat template; choose another, as template=chatml"
             ) from error
+
+    def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str | None:
+        """The tokenizer's own, unless variables change it."""
+        return super().jinja(tokenizer) if self.variables else None

@@ -67,6 +67,15 @@ class Rendered(Template):
         """The control tokens that were seen to end answers."""
         return manner(self, tokenizer).closing
 
+    def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str | None:
+        """The same text, with the variables as defaults."""
+        source = self.source(Dialogue(turns=(), origin=""), tokenizer)
+        defaults = "".join(
+            f"{{%- set {name} = {name} if {name} is defined else {value!r} -%}}"
+            for name, value in self.variables.items()
+        )
+        return f"{defaults}{{{{- '' }}}}{source}" if defaults else source
+
     def question(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
         """The turns, and what the template adds to ask for an answer."""
         return self.text(dialogue, tokenizer=tokenizer, asking=True)
