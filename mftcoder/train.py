@@ -75,13 +75,7 @@ def train(
         keep_freed_memory()
     tokenizer = model.tokenizer()
     corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
-    with engine.building():
-        net = model.load(quantization, engine.device, frozen=peft is not None)
-        net = net if peft is None else peft.adapt(net)
-    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
-    if training.torch_compile:
-        compile_layers(net)
-    self_test(whole, padding_mode=data.padding_mode)
+    whole = _load(model, quantization, peft, objective, data, training, engine)
     engine.prepare(whole, partial(_make_optimizer, optimizer))
     sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.data_ranks), seed=seed)
     total_steps = training.max_train_steps or sampler.steps(training.num_train_epochs)
@@ -111,8 +105,8 @@ def train(
     parts: dict[str, Stateful] = {"optimizer": engine, "balancer": balancer, "sampler": sampler, "rng": rng}
     anomalies = Anomalies(training, engine, corpus.tasks, run_dir)
     parts |= {"effective": trainer.effective, "anomalies": anomalies}
-    state = State(ModelWeights(engine, net, tokenizer), Progress(), parts)
-    samples = Samples(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
+    state = State(ModelWeights(engine, whole.net, tokenizer), Progress(), parts)
+    samples = Samples(engine, whole.net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
     checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
     trackers = Trackers(tracker if engine.rank == 0 else {})
     with StopRequest() as stop, _leaving(engine, checkpoint), trackers:
@@ -132,6 +126,26 @@ def train(
             stop,
             run_dir,
         ).go()
+
+
+def _load(
+    model: CausalLM,
+    quantization: Quantization | None,
+    peft: Peft | None,
+    objective: Objective,
+    data: Data,
+    training: Plan,
+    engine: Engine,
+) -> LossModel:
+    """The model with its adapter and its loss, tested."""
+    with engine.building():
+        net = model.load(quantization, engine.device, frozen=peft is not None)
+        net = net if peft is None else peft.adapt(net)
+    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
+    if training.torch_compile:
+        compile_layers(net)
+    self_test(whole, padding_mode=data.padding_mode)
+    return whole
 
 
 def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Module) -> torch.optim.Optimizer:
