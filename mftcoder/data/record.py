@@ -39,9 +39,16 @@ def detect(record: Record) -> Format:
         return best[0]
     listed = ", ".join(sorted(map(repr, keys))) or "none"
     if fits:
-        raise ValueError(f"its keys ({listed}) fit the shapes {', '.join(fits)}; say which, as format: {fits[0]}")
-    near = [f"{name} ({', '.join(shape.keys)})" for name, shape in SHAPES.items() if keys.intersection(shape.keys)]
-    raise ValueError(f"its keys ({listed}) fit no shape; expected those of {', '.join(near or SHAPES)}: use columns")
+        raise ValueError(
+            f"its keys ({listed}) fit the shapes {', '.join(fits)}; say which, as +data.tasks.<task>.format={fits[0]}"
+        )
+    near = {name: shape.keys for name, shape in SHAPES.items() if keys.intersection(shape.keys)}
+    expected = ", ".join(f"{name} ({', '.join(wanted)})" for name, wanted in near.items()) or ", ".join(SHAPES)
+    key = next((key for wanted in near.values() for key in wanted if key not in keys), "prompt")
+    raise ValueError(
+        f"its keys ({listed}) fit no shape; expected those of {expected}; yours may have other names, as "
+        f"+data.tasks.<task>.columns.{key}=<your key>"
+    )
 
 
 def dialogues(example: Example) -> Sequence[Dialogue]:

@@ -83,7 +83,7 @@ class Sanitizer:
 
     def shown(self, segments: list[Segment]) -> list[Segment]:
         """The same for each segment."""
-        return [replace(segment, text=self.show(segment.text)) for segment in segments]
+        return [segment._replace(text=self.show(segment.text)) for segment in segments]
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

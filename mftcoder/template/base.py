@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,8 +20,7 @@ TrainOn = Literal["assistant", "last", "all"] | list[Role]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch of rendered text, all of it in the loss or all of it not.
 
     turn: the turn it belongs to. joined: with tokenization=segments, tokenised together with the segment before it.
@@ -91,12 +89,10 @@ class Template(ABC):
     def trained(self, dialogue: Dialogue) -> list[bool]:
         """Whether the words of each turn are in the loss."""
         turns = dialogue.turns
-        if self.train_on == "last":
-            last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
-            wanted = [i == last for i in range(len(turns))]
-        else:
-            wanted = [turn.role in self._roles for turn in turns]
-        return [want if turn.train is None else turn.train for turn, want in zip(turns, wanted, strict=True)]
+        if self.train_on != "last":
+            return [turn.role in self._roles if turn.train is None else turn.train for turn in turns]
+        last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
+        return [i == last if turn.train is None else turn.train for i, turn in enumerate(turns)]
 
 
 def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:

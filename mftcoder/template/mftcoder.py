@@ -62,7 +62,7 @@ class MFTCoder(Template):
 
     def document(self, words: str) -> str:
         """No-break spaces plain, and a newline at the end."""
-        return words.translate(SPACES) + "\n"
+        return (words if words.isascii() else words.translate(SPACES)) + "\n"
 
     def marker(self, role: str) -> str:
         """What stands before a turn of `role`."""
