@@ -24,11 +24,20 @@ class Fault:
 
 
 def refuse(faults: Sequence[Fault], *, rows: int, max_fraction: float, remedy: str) -> None:
-    """Raise a UserError that lists the first faults if more than `max_fraction` of `rows` records are unusable."""
+    """Raise a UserError that lists the first faults, each kind once, if over `max_fraction` of `rows` are unusable."""
     if len(faults) <= max_fraction * rows:
         return
-    listed = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
-    more = f"\n  … and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-    raise UserError(
-        f"{len(faults)} of {rows} records cannot be used (allowed: {max_fraction:.2%}):\n{listed}{more}\n{remedy}"
-    )
+    kinds: dict[str, list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault(fault.reason, []).append(fault)
+    shown = list(kinds.values())[:SHOWN]
+    lines = [f"{len(faults)} of {rows} records cannot be used (allowed: {max_fraction:.2%}):"]
+    lines += [f"  {alike[0]}{like_it(alike)}" for alike in shown]
+    if rest := len(faults) - sum(map(len, shown)):
+        lines.append(f"  … and {rest} more")
+    raise UserError("\n".join([*lines, remedy]))
+
+
+def like_it(alike: Sequence[Fault]) -> str:
+    """How many more than the first there are, and where the last is."""
+    return "" if len(alike) == 1 else f" (and {len(alike) - 1} more like it, the last {alike[-1].origin})"

@@ -161,13 +161,15 @@ def test_a_file_that_breaks_off_is_refused(tmp_path: Path, name: str, data: byte
 
 def test_faults_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b"x\n" * 25 + GOOD)
+    path.write_bytes(b"x\n" * 3 + b"".join(b" " * n + b"x\n" for n in range(1, 24)) + GOOD)
     rows, faults = everything(path)
-    refuse(faults, rows=26, max_fraction=0.97, remedy="Mend them.")
+    refuse(faults, rows=27, max_fraction=0.97, remedy="Mend them.")
     with pytest.raises(UserError) as error:
-        refuse(faults, rows=26, max_fraction=0.0, remedy="Mend them.")
+        refuse(faults, rows=27, max_fraction=0.0, remedy="Mend them.")
     report = str(error.value).splitlines()
-    assert report[0] == "25 of 26 records cannot be used (allowed: 0.00%):"
-    assert report[20].startswith(f"  {path}:20: not JSON")
-    assert report[21:] == ["  … and 5 more", "Mend them."]
+    assert report[0] == "26 of 27 records cannot be used (allowed: 0.00%):"
+    assert report[1].startswith(f"  {path}:1: not JSON")
+    assert report[1].endswith(f" (and 2 more like it, the last {path}:3)")
+    assert report[20].startswith(f"  {path}:22: not JSON")
+    assert report[21:] == ["  … and 4 more", "Mend them."]
     assert len(rows) == 1
