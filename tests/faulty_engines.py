@@ -6,7 +6,10 @@ import os
 import signal
 import time
 
+from mftcoder.engine.base import Engine
 from mftcoder.engine.ddp import DDP
+from mftcoder.engine.fsdp2 import FSDP2
+from mftcoder.engine.zero3 import Zero3
 
 
 class Hanging(DDP):
@@ -21,7 +24,7 @@ class Hanging(DDP):
         super().step()
 
 
-class Poisoned(DDP):
+class Poisoned(Engine):
     """The gradients of the fourth step are NaN on rank 1."""
 
     steps = 0
@@ -29,6 +32,18 @@ class Poisoned(DDP):
     def backward(self, loss, *, last):
         self.steps += last
         super().backward(loss * float("nan") if (self.rank, self.steps, last) == (1, 4, True) else loss, last=last)
+
+
+class PoisonedDDP(Poisoned, DDP):
+    """With whole gradients on each rank."""
+
+
+class PoisonedFSDP2(Poisoned, FSDP2):
+    """With a part of each on each rank."""
+
+
+class PoisonedZero3(Poisoned, Zero3):
+    """The same, where DeepSpeed holds and clears them."""
 
 
 class Stopping(DDP):

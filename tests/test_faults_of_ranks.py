@@ -16,12 +16,25 @@ from test_train import metrics
 from mftcoder import resumption, status
 
 ROOT = Path(__file__).parents[1]
+SMOOTH = "optimizer.eps=1e-4"  # By default Adam makes a leap of the rounding error of a gradient that is nearly 0.
+
+
+@pytest.fixture(scope="module")
+def run(run):
+    """One process, as smooth as those of `launch`."""
+    return lambda run_dir, *overrides: run(run_dir, SMOOTH, *overrides)
+
+
+@pytest.fixture(scope="module")
+def whole(run, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("smooth") / "whole"
+    return run_dir, run(run_dir)
 
 
 def launch(options: list[str], run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     """The command line with two processes, at the same global batch as one process has."""
     shape = ["engine.num_processes=2", "engine.device=cpu", "training.per_device_train_batch_size=1"]
-    words = [*options, *shape, f"hydra.run.dir={run_dir}", *overrides]
+    words = [*options, SMOOTH, *shape, f"hydra.run.dir={run_dir}", *overrides]
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # DeepSpeed looks for ninja.
     env = {**os.environ, **path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
     command = [sys.executable, str(ROOT / "launch.py"), *words]
@@ -29,8 +42,8 @@ def launch(options: list[str], run_dir: Path, *overrides: str) -> subprocess.Com
     return subprocess.run(command, cwd=ROOT, env=env, timeout=300, check=False, **output)
 
 
-def faulty(engine: str) -> list[str]:
-    return ["engine=ddp", "+trusted_targets=[faulty_engines]", f"engine._target_=faulty_engines.{engine}"]
+def faulty(engine: str, preset: str = "ddp") -> list[str]:
+    return [f"engine={preset}", "+trusted_targets=[faulty_engines]", f"engine._target_=faulty_engines.{engine}"]
 
 
 @pytest.mark.slow
@@ -55,12 +68,15 @@ def close(run_dir: Path, whole: Path) -> None:
 
 
 @pytest.mark.slow
-def test_f10_nan_on_one_rank_sends_both_back_before_they_learn_it(whole, run, options, tmp_path):
-    ended = launch(options, tmp_path / "a", *faulty("Poisoned"), "training.non_finite=rollback")
+@pytest.mark.parametrize("engine", ["DDP", "FSDP2", "Zero3"])
+def test_f10_nan_on_one_rank_sends_both_back_before_they_learn_it(whole, run, options, tmp_path, engine):
+    poisoned = faulty(f"Poisoned{engine}", engine.lower())
+    ended = launch(options, tmp_path / "a", *poisoned, "training.non_finite=rollback")
     assert ended.returncode == 0, ended.stdout
     assert "step 4: loss or gradient is not finite" in ended.stdout
     (anomaly,) = anomalies(tmp_path / "a")
-    assert (anomaly["step"], anomaly["answer"], anomaly["grad_norm"]) == (4, "rollback", "nan")
+    assert (anomaly["step"], anomaly["answer"]) == (4, "rollback")
+    assert anomaly["grad_norm"] in ("nan", "inf")  # DeepSpeed says inf for both.
     close(without(run, whole[0], tmp_path / "b", back=2, bad=4), tmp_path / "a")
 
 
