@@ -66,6 +66,8 @@ F18 model/test_causal_lm test_code_in_a_model_directory_does_not_run_unless_aske
 F19 test_launch test_what_another_launcher_left_behind_is_found
 F19 test_world test_leftovers_and_what_cannot_work
 F20 model/test_causal_lm test_loading_needs_no_network
+F20 model/test_hub test_f20_what_is_in_the_cache_is_taken_with_one_warning
+F20 model/test_hub test_f20_what_is_not_there_is_one_clear_error
 F20 tracker/test_wandb test_without_a_login_the_run_goes_on_with_one_warning
 """
 

@@ -12,6 +12,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import disable_progress_bar
 
 from mftcoder.core.errors import UserError
+from mftcoder.model.hub import offline_unless_reachable
 from mftcoder.quantization.base import Quantization
 
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
@@ -142,6 +143,7 @@ class CausalLM:
                     f"you have read, as 40 hex digits, not {self.revision!r}"
                 )
             options["code_revision"] = self.revision
+        offline_unless_reachable()
         return {**options, "revision": self.revision or "main"}
 
 
