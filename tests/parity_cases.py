@@ -1,6 +1,6 @@
 """Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py SETTING DTYPE WORK.
 
-A setting is an engine, or one whose two processes share each row: ddp/2.
+A setting is an engine, or one in a variant, as ddp/2 or fsdp2/whole.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.fixed import Fixed
+from mftcoder.balancer.pcgrad import PCGrad
 from mftcoder.core import serialize
 from mftcoder.core.batch import Sample
 from mftcoder.data.collate import collate
@@ -39,7 +40,11 @@ WORLD, STEPS, MIDDLE, TASKS, VOCABULARY = 2, 5, 3, 3, 40
 
 @dataclass(frozen=True)
 class Case:
-    """How to train. micro_batches: of each rank in a step; together they hold 8 samples a rank."""
+    """How to train.
+
+    micro_batches: of each rank in a step; together they hold 8 samples a rank. by_task: with the gradients of the tasks
+    taken apart, which not all engines can.
+    """
 
     method: str
     micro_batches: int
@@ -47,6 +52,7 @@ class Case:
     tied: bool = False
     gradient_checkpointing: bool = False
     max_grad_norm: float | None = 0.3
+    by_task: bool = False
 
 
 CASES = {
@@ -57,13 +63,34 @@ CASES = {
     "lora-4": Case("lora", 4, gradient_checkpointing=True),
     "qlora-1": Case("qlora", 1),
     "qlora-4": Case("qlora", 4),
+    "by-task": Case("full", 4, by_task=True),
 }
-SHARED_ROWS = ("full-4", "lora-1", "qlora-4")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What an engine is changed to, the cases that are run with it, and in how many processes."""
+
+    changes: Mapping[str, Any]
+    keys: Sequence[str] = tuple(key for key, case in CASES.items() if not case.by_task)
+    processes: int = WORLD
+
+
+VARIANTS = {
+    "": Variant({}),
+    "2": Variant({"context_parallel": 2}, ("full-4", "lora-1", "qlora-4")),
+    "2-of-4": Variant({"context_parallel": 2}, ("full-4", "by-task"), processes=4),
+    "whole": Variant({"accumulate_whole": True}, ("full-4", "lora-4")),
+}
+
+
+def variant(setting: str) -> Variant:
+    return VARIANTS[setting.partition("/")[2]]
 
 
 def cases(setting: str) -> dict[str, Case]:
-    """Those that are run with a setting: a few packed ones where rows are shared."""
-    return {key: case for key, case in CASES.items() if "/" not in setting or key in SHARED_ROWS}
+    """Those that are run with a setting."""
+    return {key: CASES[key] for key in variant(setting).keys}
 
 
 def make_models(work: Path) -> None:
@@ -101,10 +128,8 @@ def adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def make_engine(setting: str, **changes: Any) -> Engine:
-    name, _, shared_by = setting.partition("/")
-    changes |= {"context_parallel": int(shared_by)} if shared_by else {}
-    node = OmegaConf.load(ROOT / f"conf/engine/{name}.yaml")
-    node = OmegaConf.merge(node, {"device": "cpu", "mixed_precision": "no", **changes})
+    node = OmegaConf.load(ROOT / f"conf/engine/{setting.partition('/')[0]}.yaml")
+    node = OmegaConf.merge(node, {"device": "cpu", "mixed_precision": "no", **variant(setting).changes, **changes})
     return instantiate(node)
 
 
@@ -137,7 +162,7 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
         net = net if case.method == "full" else lora.adapt(net)
         whole = LossModel(net, loss_kernel="fused", packed=case.padding_mode == "pack", group=engine.group)
     engine.prepare(whole, adamw)
-    balancer = Fixed(task_weights=[3.0, 1.0, 2.0])
+    balancer = PCGrad(seed=0) if case.by_task else Fixed(task_weights=[3.0, 1.0, 2.0])
     balancer.start([f"task{t}" for t in range(TASKS)])
     return Trainer(
         engine=engine,
@@ -154,13 +179,13 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
 
 
 def run(trainer: Trainer, case: Case, first: int, last: int) -> Iterator[dict[str, Any]]:
-    """Train on this rank's samples, or on those of both ranks where one works on them, or both on the same."""
+    """Train on this rank's share of the samples, or on both shares where there is but one."""
     engine = trainer.engine
     numbers = iter(range(first, last))
 
     def take() -> list[list[Sample]]:
         number = next(numbers)
-        ranks = [engine.rank] if engine.data_ranks > 1 else range(WORLD)
+        ranks = [engine.data_rank] if engine.data_ranks > 1 else range(WORLD)
         return [batch for rank in ranks for batch in micro_batches(number, rank, case.micro_batches)]
 
     for report in steps(trainer, first, last, take):

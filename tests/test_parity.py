@@ -1,8 +1,8 @@
 """Every engine takes the same steps: loss, losses of tasks, gradient norm, weights; and any goes on with any's state.
 
 Two processes on each engine, against one process that has their micro-batches one after the other; with context
-parallelism (ddp/2) both have all of these, and a part of each row. PyTorch's engines agree in float64 to 1e-12;
-DeepSpeed trains in float32, and 4-bit weights are computed with in float32.
+parallelism (ddp/2) both have all of these, and a part of each row, and four are two times two of that (ddp/2-of-4).
+PyTorch's engines agree in float64 to 1e-12; DeepSpeed trains in float32, in which 4-bit weights are computed with too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 from mftcoder.core import serialize
 
 DTYPES = {"ddp": "float64", "fsdp2": "float64", "zero1": "float32", "zero2": "float32", "zero3": "float32"}
-DTYPES |= {"ddp/2": "float64", "fsdp2/2": "float64", "zero2/2": "float32", "zero3/2": "float32"}
+DTYPES |= {f"{engine}/2": dtype for engine, dtype in DTYPES.items()}
+DTYPES |= {"ddp/2-of-4": "float64", "fsdp2/whole": "float64"}
 PAIRS = [(engine, key) for engine in DTYPES for key in toy.cases(engine)]
 pytestmark = pytest.mark.slow
 
@@ -44,15 +45,16 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-def in_two_processes(engine: str, dtype: str, work: Path) -> None:
-    """Run all cases; the output of a failing rank is the message."""
+def in_processes(engine: str, dtype: str, work: Path) -> None:
+    """Run all cases of a setting; the output of a failing rank is the message."""
+    number = toy.variant(engine).processes
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    place = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # DeepSpeed looks for ninja.
     command = [sys.executable, str(toy.ROOT / "tests" / "parity_cases.py"), engine, dtype, str(work)]
-    logs = [work / f"{engine.replace('/', '-')}-{rank}.log" for rank in range(2)]
+    logs = [work / f"{engine.replace('/', '-')}-{rank}.log" for rank in range(number)]
     ranks = []
     for rank, log in enumerate(logs):
         own = {"PATH": path, "PYTHONPATH": str(toy.ROOT), "RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -63,7 +65,7 @@ def in_two_processes(engine: str, dtype: str, work: Path) -> None:
     finally:
         for rank in ranks:
             rank.kill()
-    assert codes == [0, 0], "\n".join(log.read_text()[-4000:] for log in logs)
+    assert codes == [0] * number, "\n".join(log.read_text()[-4000:] for log in logs)
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +74,7 @@ def results(work: Path) -> Callable[[str], Path]:
 
     @cache
     def run(engine: str) -> Path:
-        in_two_processes(engine, DTYPES[engine], work)
+        in_processes(engine, DTYPES[engine], work)
         return work / engine.replace("/", "-")
 
     return run
