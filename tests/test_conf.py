@@ -11,6 +11,7 @@ import hydra
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import DictConfig, OmegaConf
 
 from mftcoder import config
@@ -21,7 +22,7 @@ CONF = config.conf_dir()
 PRESETS = ("experiment", "sweep", "debug")
 ROOTS = sorted(file.stem for file in CONF.glob("*.yaml"))
 FILES = sorted(CONF.rglob("*.yaml"))
-CHOICES = [f for f in FILES if f.parent != CONF and f.parent.name not in (*PRESETS, "hydra")]
+CHOICES = [f for f in FILES if f.parent != CONF and f.relative_to(CONF).parts[0] not in (*PRESETS, "hydra")]
 PRESET_FILES = [f for f in FILES if f.parent.name in PRESETS]
 
 
@@ -64,7 +65,7 @@ def nodes(tree: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 def test_all_files_are_seen() -> None:
     assert len(FILES) > 50
     assert {"train", "generate", "evaluate", "export", "prepare"} <= set(ROOTS)
-    hydras = [f for f in FILES if f.parent.name == "hydra"]
+    hydras = [f for f in FILES if f.relative_to(CONF).parts[0] == "hydra"]
     assert len(FILES) == len(ROOTS) + len(CHOICES) + len(PRESET_FILES) + len(hydras)
 
 
@@ -92,7 +93,9 @@ def test_every_value_of_a_sweep_is_checked_and_built(file: Path) -> None:
     assert cfg.hydra.sweeper.params
     for key, values in cfg.hydra.sweeper.params.items():
         override = OverridesParser.create().parse_override(f"{key}={values}")
-        for value in override.sweep_string_iterator():
+        swept = override.value()
+        ends = (swept.start, swept.end) if isinstance(swept, IntervalSweep) else override.sweep_string_iterator()
+        for value in ends:
             config.check(composed(f"{key}={value}"))
 
 

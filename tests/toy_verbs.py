@@ -29,7 +29,7 @@ def toy(
     *,
     name: str,
     value: float,
-    action: Literal["return", "raise", "refuse", "load", "wait", "ignore", "sum", "kill", "abort"],
+    action: Literal["return", "raise", "refuse", "load", "wait", "wait_once", "ignore", "sum", "kill", "abort"],
     rank: int,
     service: dict[str, str],
     engine: Processes | None,
@@ -57,7 +57,7 @@ def toy(
     if action == "load":
         (run_dir / f"ready{here}").touch()
         time.sleep(60)
-    if action == "wait":
+    if action == "wait" or (action == "wait_once" and not (run_dir / f"ready{here}").exists()):
         _wait(run_dir, here)
     if action == "ignore":
         with StopRequest():
