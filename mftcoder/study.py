@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -102,8 +103,15 @@ def _load(file: Path) -> OptunaStudy:
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _mend(file)
     storage = JournalStorage(JournalFileBackend(str(file)))
     return optuna.create_study(storage=storage, study_name="sweep", load_if_exists=True)
+
+
+def _mend(file: Path) -> None:
+    """Drop a last line that was cut off, which Optuna could not read; whatever it told is told again."""
+    if file.exists() and not (told := file.read_bytes()).endswith(b"\n"):
+        os.truncate(file, told.rfind(b"\n") + 1)
 
 
 def _distributions(space: Space) -> dict[str, BaseDistribution]:

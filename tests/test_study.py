@@ -68,6 +68,21 @@ def test_a_trial_that_was_killed_while_it_was_chosen_is_given_up(tmp_path: Path)
     assert [trial.state for trial in study._study.get_trials()] == [TrialState.FAIL, TrialState.RUNNING]
 
 
+def test_a_journal_whose_last_line_was_cut_off_is_opened(tmp_path: Path) -> None:
+    study = Study(tmp_path, SPACE, [], seed=1)
+    for _ in range(2):
+        study.tell(study.next(), 1.0)
+    whole = (tmp_path / JOURNAL).read_bytes()
+    last = len(whole.splitlines(keepends=True)[-1])
+    for cut in (1, last // 2, last - 1):
+        (tmp_path / JOURNAL).write_bytes(whole[:-cut])
+        study = Study(tmp_path, SPACE, [], seed=1)
+        again = study.next()
+        assert (again.number, study.completed) == (1, 1)
+        study.tell(again, 1.0)
+        assert Study(tmp_path, SPACE, [], seed=1).completed == 2
+
+
 def test_a_failure_is_no_result_and_nan_is_the_worst(tmp_path: Path) -> None:
     study = Study(tmp_path, SPACE, [], seed=1)
     study.tell(study.next(), None)
