@@ -17,8 +17,8 @@ from mftcoder.data.record import parse
 from mftcoder.data.source import Source
 from mftcoder.template.base import Template
 
-LEARNT = ("black on green3", "black on spring_green2")  # of even and of odd tokens, so that each can be told apart
-READ = ("white on grey19", "white on grey30")
+LEARNT = ("grey0 on green3", "grey0 on spring_green2")  # of even and of odd tokens, so that each can be told apart
+READ = ("grey93 on grey19", "grey93 on grey30")
 NOTE = "bold cyan"
 MARKS = str.maketrans({" ": "·", "\t": "⇥", "\n": "⏎\n"})
 LEGEND = ((" learnt ", LEARNT[0]), (" only read ", READ[0]))
