@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 from filelock import FileLock
 from xxhash import xxh3_128, xxh3_128_hexdigest
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 BLOCK = 1 << 22
@@ -27,6 +30,8 @@ def cached(cache_dir: Path, kind: str, key: Mapping[str, Any], build: Callable[[
     cache_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(cache_dir / f"{name}.lock"):
         if not whole(directory):
+            if directory.exists():
+                log.warning("%s is damaged, and made anew", directory)
             shutil.rmtree(directory, ignore_errors=True)
             made = Path(mkdtemp(prefix=f"{name}.", dir=cache_dir))
             try:

@@ -143,7 +143,7 @@ def test_a_changed_source_is_noticed(load, tmp_path):
     assert len(built(tmp_path)) == 3
 
 
-def test_a_damaged_table_is_made_anew(load, tmp_path):
+def test_a_damaged_table_is_made_anew(load, tmp_path, caplog):
     _, first = load()
     ids = [first.train.sample(0, i).ids.tolist() for i in range(24)]
     for path in (tmp_path / "cache").rglob("table.arrow"):
@@ -153,6 +153,7 @@ def test_a_damaged_table_is_made_anew(load, tmp_path):
         path.write_bytes(data)
     _, again = load()
     assert [again.train.sample(0, i).ids.tolist() for i in range(24)] == ids
+    assert [record.message for record in caplog.records if "is damaged, and made anew" in record.message]
 
 
 def test_limit_bounds_every_split(load):
