@@ -201,7 +201,7 @@ def test_columns_are_renamed_and_do_not_stand_for_themselves_too() -> None:
     [
         (
             {"chat_rounds": [], "instruction": "i", "output": "o"},
-            "chat_rounds, instruction_output; say which, as format: chat_rounds",
+            "chat_rounds, instruction_output; say which, as +data.tasks.<task>.format=chat_rounds",
         ),
         ({"messages": [], "text": ""}, "messages, text"),
         ({"instruction": "i", "output": "o", "response": "r"}, "instruction_output, instruction_response"),
