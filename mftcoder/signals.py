@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -24,7 +24,7 @@ def at_once() -> Iterator[None]:
     A process of several leaves by itself: launchers signal all of them, and end those that are left. Nothing happens
     outside of the main thread, nor in workers of our own launcher, which knows by itself that it was asked to stop.
     """
-    if LAUNCHED in os.environ or threading.current_thread() is not threading.main_thread():
+    if LAUNCHED in os.environ:
         yield
         return
     pid = os.getpid()
@@ -35,29 +35,30 @@ def at_once() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)  # A child that inherits the handler.
         os.kill(os.getpid(), number)
 
-    before: dict[signal.Signals, Handler] = {number: signal.signal(number, leave) for number in SIGNALS}
-    try:
+    with _handling(leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-@contextmanager
-def deaf() -> Iterator[None]:
+def deaf() -> AbstractContextManager[None]:
     """Within it the same signals do nothing, for what takes but a moment and must be done.
 
     Launchers ask a process to end when another has ended, also where both are ending already.
     """
+    return _handling(signal.SIG_IGN)
+
+
+@contextmanager
+def _handling(handler: Handler) -> Iterator[None]:
+    """Within it `handler` gets the signals; not outside of the main thread, where Python allows no handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before: dict[signal.Signals, Handler] = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    before: dict[signal.Signals, Handler] = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 class StopRequest:

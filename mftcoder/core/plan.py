@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,14 @@ class Plan:
         ]
         if faults:
             raise ValueError("\n".join(faults))
+
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
+        """Why it cannot run with the other components of a run."""
+        if self.torch_compile and getattr(parts.get("model"), "gradient_checkpointing", False):
+            yield (
+                "torch_compile: checkpointed layers would run uncompiled; take model.gradient_checkpointing=false "
+                "where memory allows it (compiled layers keep less), or training.torch_compile=false"
+            )
 
     def packs_per_step(self, data_ranks: int) -> int:
         """Packs of one global batch, which is cut into so many shares."""

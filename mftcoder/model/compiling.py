@@ -13,16 +13,11 @@ def compile_layers(net: nn.Module) -> None:
 
     What a layer does between its matrix products (norms, rotary embeddings, activations, sums) then takes one pass over
     memory in place of many, and less of it is kept for the backward pass. The whole model at once would take many times
-    as long to compile, for little more. Names, weights and adapters of `net` stay as they are. Raises UserError where
-    there are no layers to be found, or where they are checkpointed, which would run them as they are.
+    as long to compile, for little more. Names, weights and adapters of `net` stay as they are. Checkpointed layers
+    run as they were. Raises UserError where there are no layers to be found.
     """
     layers = decoder_layers(net)
     if not layers:
         raise UserError("training.torch_compile: this model does not say which of its parts are layers; take false")
-    if any(getattr(layer, "gradient_checkpointing", False) for layer in layers):
-        raise UserError(
-            "training.torch_compile: checkpointed layers would run uncompiled; take model.gradient_checkpointing=false "
-            "where memory allows it (compiled layers keep less), or training.torch_compile=false"
-        )
     for layer in layers:
         layer.compile(dynamic=True)

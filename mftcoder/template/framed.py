@@ -36,13 +36,13 @@ class Frame(NamedTuple):
 
 
 class Framed(Template):
-    """The turns one after the other, each in its frame."""
+    """The turns one after the other, each in its frame. trims: whether words are shown without space around."""
+
+    trims = False
 
     @abstractmethod
     def frame(self, role: Role, tokenizer: PreTrainedTokenizerBase) -> Frame:
         """What stands around the words of a turn of `role`."""
-
-    trims = False  # whether words are shown without space around
 
     def beginning(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
         """What stands before the first turn."""

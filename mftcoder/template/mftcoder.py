@@ -57,7 +57,7 @@ class MFTCoder(Template):
         end = end_of_text(tokenizer)
         frames = {role: Frame(self.role_markers[role], "\n", "") for role in ROLES if role in self.role_markers}
         frames["assistant"] = Frame(self.role_markers["assistant"], "\n" + end, "\n")
-        plain = "".join(f" | replace({chr(space)!r}, {' '!r})" for space in SPACES)
+        plain = "".join(f" | replace({chr(space)!r}, ' ')" for space in SPACES)
         return as_jinja(frames, words=f"(message.content{plain})")
 
     def document(self, words: str) -> str:
