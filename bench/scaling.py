@@ -4,8 +4,8 @@
 
 A random llama of 24.6 million parameters in float32 on the CPU, one thread a process, 256 tokens a process in a step.
 engines: median seconds of a step and the highest memory of the worse rank, over what it had before the model was
-loaded, beside what the formula of scaling_estimate.py says for parameters, gradients and optimizer state. Each rank is
-forked from this process, so that it begins with the libraries and nothing else. checkpoints: what the loop of steps
+loaded, beside what mftcoder/engine/footprint.py says of parameters, gradients and optimizer state. Each rank is forked
+from this process, so that it begins with the libraries and nothing else. checkpoints: what the loop of steps
 waits for one of all parameters and their optimizer state, and how much slower steps are while one is being written.
 resuming: from the newest checkpoint to the next global batch, after runs of different lengths. estimate: bytes and
 communication for real models on real clusters; nothing of that is measured.
@@ -29,6 +29,8 @@ from typing import Any
 import scaling_estimate as estimate
 import torch
 from scaling_runs import PEFT, Result, checkpoints, engine_case, resuming
+
+from mftcoder.engine.footprint import Sizes, state_bytes
 
 ENGINES = ("single", *estimate.ENGINES)
 
@@ -79,7 +81,9 @@ def engines(directory: Path) -> list[Result]:
                 ranks = in_processes(number, partial(engine_case, engine, method, directory))
                 row = {key: max(rank[key] for rank in ranks) for key in ranks[0]}
                 held = "zero2" if engine == "zero1" else engine  # by then it too has cut up the gradients
-                formula = estimate.state_bytes(held, row["trained"], row["frozen"], number, bf16=False)
+                trained, frozen = int(row["trained"]), int(row["frozen"])
+                sizes = Sizes(trained, frozen, 4.0 * frozen, layer=0, rest=0, bf16=False)  # without what is gathered
+                formula = state_bytes(held, sizes, number)
                 rows.append({"engine": engine, "method": method, "processes": number, "formula": formula, **row})
                 print(rows[-1], file=sys.stderr)
     return rows

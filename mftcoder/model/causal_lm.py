@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import disable_progress_bar
 
@@ -115,15 +115,34 @@ class CausalLM:
             raise _unloadable("model", source, str(error)) from error
         if missing := sorted(report["missing_keys"]):
             raise _unloadable("model", source, f"no weights for {', '.join(missing)}, which would stay random")
+        self._configure(net)
+        if quantization is not None:
+            quantization.prepare(net)
+        return cast(PreTrainedModel, net.train())
+
+    def sketch(self, dtype: torch.dtype) -> PreTrainedModel:
+        """The network as `load` gives it but on the meta device: shapes in `dtype`, no weights.
+
+        Raises UserError where its config cannot be read.
+        """
+        source = self.source()
+        options = self._hub_options(source)
+        try:
+            config = AutoConfig.from_pretrained(source, **options)
+            with torch.device("meta"):
+                net = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
+        except (OSError, ValueError) as error:
+            raise _unloadable("config", source, str(error)) from error
+        self._configure(net)
+        return cast(PreTrainedModel, net.train())
+
+    def _configure(self, net: PreTrainedModel) -> None:
         net.config.use_cache = False  # A cache made inside forward would let the samples of a pack see each other.
         net.base_revision = self.revision  # for the config of an adapter
         if self.gradient_checkpointing:
             # In transformers 5.20, the last for Python 3.10, the same is called gradient_checkpointing_enable.
             enable = getattr(net, "activation_checkpointing_enable", net.gradient_checkpointing_enable)
             enable({"use_reentrant": False})
-        if quantization is not None:
-            quantization.prepare(net)
-        return cast(PreTrainedModel, net.train())
 
     def _dtype(self, device: torch.device, *, frozen: bool) -> torch.dtype:
         if self.dtype != "auto":

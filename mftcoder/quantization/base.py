@@ -24,6 +24,11 @@ class Quantization(ABC):
         Raises UserError where the library that quantises is not installed.
         """
 
+    @property
+    @abstractmethod
+    def bits(self) -> float:
+        """Of a weight in memory, with its share of the scales."""
+
     def conflicts(self, parts: Mapping[str, Any]) -> Iterable[str]:
         """Why it cannot run with the other components of a run."""
         if "peft" in parts and parts["peft"] is None:

@@ -26,6 +26,11 @@ class Int8(Quantization):
     def config(self, dtype: torch.dtype) -> BitsAndBytesConfig:
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=float(self.threshold))
 
+    @property
+    @override
+    def bits(self) -> float:
+        return 8.0  # A row's one scale hardly counts.
+
     @override
     def prepare(self, net: PreTrainedModel) -> None:
         super().prepare(net)

@@ -40,6 +40,12 @@ class NF4(Quantization):
             bnb_4bit_quant_storage=dtype if self.quant_storage == "auto" else self.quant_storage,
         )
 
+    @property
+    @override
+    def bits(self) -> float:
+        scale = 8 + 32 / 256 if self.double_quant else 32  # of a block; doubly: 8 bits, and 32 for each 256 blocks
+        return 4 + scale / 64
+
     @override
     def prepare(self, net: PreTrainedModel) -> None:
         from bitsandbytes.nn import Linear4bit

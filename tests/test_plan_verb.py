@@ -1,0 +1,47 @@
+"""The verb plan: its table, its file, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mftcoder import config
+from mftcoder.core.errors import UserError
+
+
+def plan(tmp_path: Path, *overrides: str) -> dict[str, Any]:
+    """Run the verb as the command line would; what is in plan.json."""
+    tree = config.load("model=tiny", f"model.directory={tmp_path}/models", *overrides, config_name="plan")
+    function, arguments = config.verb(tree)
+    function(**arguments, run_dir=tmp_path)
+    found: dict[str, Any] = json.loads((tmp_path / "plan.json").read_text())
+    return found
+
+
+def test_the_table_and_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(tmp_path, "processes=[1,4]")
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("LlamaForCausalLM", "single", "zero3", "fsdp2", "GB sent"))
+    needs = {(need["engine"], need["processes"]): need["bytes"] for need in found["needs"]}
+    assert needs["single", 4] is None
+    assert needs["fsdp2", 4] < needs["fsdp2", 1]
+    assert needs["ddp", 4] == needs["ddp", 1] == needs["single", 1]
+    assert found["model"]["kept"] > 0
+
+
+def test_longer_rows_and_trained_bases_need_more(tmp_path: Path) -> None:
+    def single(*overrides: str) -> float:
+        return float(plan(tmp_path, *overrides)["needs"][0]["bytes"])
+
+    assert single("seq_length=512") < single("seq_length=1024")
+    assert single("seq_length=512") < single("seq_length=512", "per_device_train_batch_size=2")
+    assert single("peft=lora") < single("peft=none")
+    assert single("peft=none", "optimizer=adamw8bit") < single("peft=none")
+
+
+def test_numbers_below_one_are_refused_together(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"processes=\[1,8,\.\.\.\] must all be above 0, not 0, 1, 8, -1"):
+        plan(tmp_path, "seq_length=0", "processes=[-1]")
