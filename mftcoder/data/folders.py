@@ -15,7 +15,8 @@ from mftcoder.data.source import Source
 class Folders(Mixture):
     """Each of `paths` is a task, named as the directory or file is; so is each of `tasks` that has a path of its own.
 
-    Files whose names begin with train, valid or test belong to that split; the others are divided by data_split.
+    Files in a directory that are named train, valid or test, alone or before one of `-_.`, belong to that split; the
+    others are divided by data_split.
     """
 
     paths: list[str]

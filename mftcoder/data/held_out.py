@@ -18,7 +18,7 @@ def hold_out(table: Table, parts: Sequence[float], seed: int) -> list[NDArray[np
     """Rows of train, valid and test: as the source says, and else by a hash of seed and content.
 
     Examples of the same content share a split, and so do the pieces of one. A part above 0 gets at least one row,
-    as long as there are any.
+    train first, as long as there are any.
     """
     split = table.split.copy()
     undecided = split == UNDECIDED
@@ -29,13 +29,14 @@ def hold_out(table: Table, parts: Sequence[float], seed: int) -> list[NDArray[np
 
 
 def divided(keys: NDArray[np.uint64], parts: Sequence[float]) -> NDArray[np.int8]:
-    """The split [n] of each key: those with the lowest are for validation, the next for the test."""
+    """The split [n] of each key: those with the lowest are for validation, the next for the test, the highest train."""
     ordered = np.sort(keys)
+    free = int(np.searchsorted(ordered, ordered[-1]))
     split = np.zeros(len(keys), dtype=np.int8)
     end = 0
     for i, part in enumerate(parts[1:], start=1):
         size = max(1, round(part / sum(parts) * len(keys))) if part > 0 else 0
-        last = min(len(keys), end + size)
+        last = min(free, end + size)
         if last > end:
             split[(split == 0) & (keys <= ordered[last - 1])] = i
             end = int(np.searchsorted(ordered, ordered[last - 1], side="right"))

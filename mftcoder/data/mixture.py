@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: the inherited signatures of subclasses need real annotations.
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -25,7 +25,7 @@ from mftcoder.data.sampler import Sampler
 from mftcoder.data.shapes import Format
 from mftcoder.data.shares import Shares, divide
 from mftcoder.data.sizes import Sizes, Stop, epoch
-from mftcoder.data.source import SPLITS, Source, split_of
+from mftcoder.data.source import SPLITS, Source
 from mftcoder.data.stream import Recipe
 from mftcoder.data.tokenise import QUARANTINE, TABLE, Tokeniser, tokenise
 from mftcoder.template.base import Template
@@ -141,7 +141,7 @@ class Mixture(Data):
         too_long = None if self.padding_mode == "concat" else self.too_long
         tokeniser = Tokeniser(template, tokenizer, source, self.seq_length, too_long)
         key = {
-            "files": [[file.name, split_of(file), file_digest(file)] for file in source.files],
+            "files": [[file.name, source.split_of(file), file_digest(file)] for file in source.files],
             "records": [source.format, dict(source.columns), self.limit, self.max_quarantined_fraction],
             "template": fingerprint.of_template(template),
             "tokenizer": fingerprint.of_tokenizer(tokenizer),
@@ -163,9 +163,11 @@ class Mixture(Data):
         return cached(cache_dir, "tokens", key, build)
 
     def sampler(self, split: Split, *, packs_per_step: int, seed: int) -> Sampler:
-        """The endless stream of packs of `split`, the same on every rank."""
-        if not sum(split.num_samples(task) for task in range(split.num_tasks)):
-            raise UserError("no task has a single sample to train on; the report of the records says why")
+        """The endless stream of packs of `split`, the same on every rank.
+
+        Raises UserError where a task has no sample in it, and its share is not 0.
+        """
+        self._refuse_empty(split)
         sizes = Sizes(split, by_tokens=self.share_of == "tokens")
         alone = self.padding_mode == "padding"
         tasks = [self.tasks.get(name, Task()) for name in split.tasks]
@@ -189,3 +191,23 @@ class Mixture(Data):
             seed=seed,
         )
         return Sampler(split, recipe, packs_per_step=packs_per_step, stratified=self.stratified)
+
+    def _refuse_empty(self, split: Split) -> None:
+        """Raise UserError for the tasks that a run would not train, though nothing says so."""
+        wanted = [any(share != 0 for share in self._shares_of(self.tasks.get(name, Task()))) for name in split.tasks]
+        empty = [name for task, name in enumerate(split.tasks) if wanted[task] and not split.num_samples(task)]
+        if not empty:
+            return
+        sources = self.sources(split.cache_dir)
+        lines = [f"  {name}: {_some(sources[name].files)}" for name in empty]
+        raise UserError(
+            "nothing is left to train on, with all samples held out, of\n" + "\n".join(lines) + "\n"
+            "Files named valid or test are held out whole, others by data.data_split unless they are named train: add "
+            "records, rename files, or leave a task out with ++data.tasks.<task>.share=0."
+        )
+
+
+def _some(files: Sequence[Path]) -> str:
+    """The first of many."""
+    more = [f"and {len(files) - 3} more"] if len(files) > 3 else []
+    return ", ".join([*map(str, files[:3]), *more])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,10 @@ from mftcoder.data.shapes import Format
 SPLITS = ("train", "valid", "test")
 UNDECIDED = -1
 
+# `training_notes.jsonl` is no split, and of a file that is a task of its own, `test_words.jsonl` is none either.
+IN_DIRECTORY = re.compile(r"(train|valid|test|validation)([-_.]|$)")
+BY_ITSELF = re.compile(r"(train|valid|test|validation)(-\d[\w-]*)?\.")
+
 Record = tuple[int, str, dict[str, Any]]  # split, origin, content
 
 
@@ -26,7 +31,8 @@ class Source:
     """The records of one task.
 
     paths: files, directories, patterns or data sets of a hub, see data.files. format, columns: of the records, see
-    data.record. A file whose name begins with train, valid or test belongs to that split; the others are to be split.
+    data.record. A file named train, valid (or validation) or test, alone or before one of `-_.`, belongs to that split;
+    one that `paths` names itself only if it is called nothing else. The others are to be split.
     """
 
     paths: tuple[str, ...]
@@ -38,13 +44,22 @@ class Source:
         """All files, in the order of the paths, and of their names within each."""
         return [file for path in self.paths for file in files(path)]
 
+    @cached_property
+    def _named(self) -> set[Path]:
+        return {Path(path).expanduser() for path in self.paths}
+
+    def split_of(self, file: Path) -> int:
+        """The split that the name of `file` says, as an index into SPLITS, or UNDECIDED."""
+        said = (BY_ITSELF if file in self._named else IN_DIRECTORY).match(file.name)
+        return UNDECIDED if said is None else SPLITS.index(said[1].removesuffix("ation"))
+
     def records(self, limit: int | None, faults: list[Fault]) -> Iterator[Record]:
         """All records; or `limit` for each split, and where no split is said so many in all as give every split some.
 
         What is no record goes to `faults`.
         """
         for split in (UNDECIDED, *range(len(SPLITS))):
-            chosen = [file for file in self.files if split_of(file) == split]
+            chosen = [file for file in self.files if self.split_of(file) == split]
             rows = ((split, origin, record) for file in chosen for origin, record in read(file, faults))
             yield from islice(rows, limit and limit * (len(SPLITS) if split == UNDECIDED else 1))
 
@@ -53,11 +68,6 @@ class Source:
         if not all(file.suffix == ".jsonl" for file in self.files):
             return None
         return sum(block.count(b"\n") for file in self.files for block in blocks(file))
-
-
-def split_of(file: Path) -> int:
-    """The split that the name of `file` says, as an index into SPLITS, or UNDECIDED."""
-    return next((i for i, split in enumerate(SPLITS) if file.name.startswith(split)), UNDECIDED)
 
 
 def blocks(file: Path) -> Iterator[bytes]:

@@ -28,8 +28,20 @@ def test_every_row_is_in_one_split_and_equal_content_in_the_same(keys, seed, par
     assert all(list(some) == sorted(some) for some in rows)
     if keys and not parts[2]:
         assert len(rows[2]) == 0
-    if keys and parts[1]:
+    if keys:
+        assert len(rows[0])
+    if len(set(keys)) > 1 and parts[1]:
         assert len(rows[1])
+
+
+def test_the_first_row_is_for_training_and_the_second_for_validation():
+    assert [[len(some) for some in hold_out(table(range(n)), [90, 5, 5], 0)] for n in (0, 1, 2, 3)] == [
+        [0, 0, 0],
+        [1, 0, 0],
+        [1, 1, 0],
+        [1, 1, 1],
+    ]
+    assert [len(some) for some in hold_out(table([7, 7, 7]), [50, 25, 25], 0)] == [3, 0, 0]
 
 
 def test_parts_have_their_sizes():

@@ -249,10 +249,33 @@ def test_tasks_that_there_are_not_are_refused(load):
         load(tasks={"lnog": {"weight": 2.0}})
 
 
-def test_a_split_without_samples_is_refused(load):
+def test_every_task_without_samples_to_train_on_is_named_with_its_files(load, tmp_path):
+    root = tmp_path / "data"
+    for name in ("long", "short"):
+        (root / name / "rows.jsonl").rename(root / name / "test_rows.jsonl")
+    (root / "long" / "valid").mkdir()
+    for i in range(4):
+        write(root / "long" / "valid", 1, 1)
+        (root / "long" / "valid" / "rows.jsonl").rename(root / "long" / "valid" / f"valid_{i}.jsonl")
+    data, corpus = load()  # as evaluate and prepare do
+    assert corpus.test.num_samples(0) == 30
+    with pytest.raises(UserError) as caught:
+        data.sampler(corpus.train, packs_per_step=1, seed=0)
+    _, long, short, *remedy = str(caught.value).splitlines()
+    assert long.startswith(f"  long: {root}/long/test_rows.jsonl, {root}/long/valid/valid_0.jsonl")
+    assert long.endswith("valid_1.jsonl, and 2 more")
+    assert short == f"  short: {root}/short/test_rows.jsonl"
+    assert "++data.tasks.<task>.share=0" in "".join(remedy)
+
+
+def test_one_task_without_samples_is_refused_unless_nothing_of_it_was_wanted(load, tmp_path):
+    rows = tmp_path / "data" / "short" / "rows.jsonl"
+    rows.rename(rows.with_name("valid.jsonl"))
     data, corpus = load()
-    with pytest.raises(UserError, match="no task has a single"):
-        data.sampler(corpus.test, packs_per_step=1, seed=0)
+    with pytest.raises(UserError, match=r"(?m)^  short: .*valid\.jsonl$"):
+        data.sampler(corpus.train, packs_per_step=1, seed=0)
+    data, corpus = load(tasks={"short": {"share": 0.0}})
+    assert {task for pack in data.sampler(corpus.train, packs_per_step=4, seed=0).take() for task, _ in pack} == {0}
 
 
 def test_concat_learns_every_token_once(load):

@@ -27,6 +27,28 @@ def test_names_of_files_say_the_split(directory):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "inside", "alone"),
+    [
+        ("train.jsonl", 0, 0),
+        ("valid-00.jsonl", 1, 1),
+        ("validation-00000-of-00002.jsonl", 1, 1),
+        ("test.jsonl.gz", 2, 2),
+        ("test_words.jsonl", 2, -1),
+        ("valid-hard.jsonl", 1, -1),
+        ("training_notes.jsonl", -1, -1),
+        ("tests.jsonl", -1, -1),
+        ("retest.jsonl", -1, -1),
+    ],
+)
+def test_only_whole_words_are_splits_and_a_path_to_a_file_names_a_task(tmp_path, name, inside, alone):
+    file = tmp_path / name
+    file.write_text('{"text": "a"}\n')
+    for path, split in ((tmp_path, inside), (tmp_path / "*", inside), (file, alone)):
+        assert source(path).files == [file]
+        assert source(path).split_of(file) == split
+
+
 def test_a_limit_holds_for_each_split_and_leaves_enough_to_divide(directory):
     splits = [split for split, _, _ in source(directory).records(2, [])]
     assert splits == [-1] * 6 + [0] * 2 + [1] * 2
