@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -159,6 +160,8 @@ def plain(error: BaseException, command: Command | None) -> BaseException:
         return ConfigError([f"{error.override}: {error.message.splitlines()[0]}"])
     if isinstance(error, ConfigCompositionException) and command is not None and (faults := _unknown_keys(command)):
         return faults
+    if command is not None and (part := re.match(r"Could not override '([\w/]+)'", str(error))):
+        return ConfigError([f"{part[1]}: no part of {command.verb}; launch.py {command.verb} --cfg job shows its parts"])
     if isinstance(error, HydraException | OmegaConfBaseException):
         return ConfigError([f"{error}{f' ({error.__cause__})' if error.__cause__ else ''}"])
     return error
@@ -166,14 +169,27 @@ def plain(error: BaseException, command: Command | None) -> BaseException:
 
 def _unknown_keys(command: Command) -> ConfigError | None:
     """All faults of a command that sets keys which do not exist, where Hydra stops at the first."""
-    forced = [_forced(override, command.conf) for override in command.overrides]
+    from mftcoder.worker import log_plainly
+
+    log_plainly()  # The check imports what the config names.
     try:
+        forced = [_forced(_first_of_sweep(override), command.conf) for override in command.overrides]
         config.load(*forced, config_name=command.verb, config_dir=command.conf)
     except ConfigError as faults:
         return faults
     except (HydraException, OmegaConfBaseException):
         return None  # It is not about keys.
     return None
+
+
+def _first_of_sweep(override: str) -> str:
+    """An override that sweeps over values, with the first of them alone; any other as it is."""
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.is_interval_sweep():
+        return f"{parsed.get_key_element()}={parsed.value().start}"  # type: ignore[union-attr]
+    if parsed.is_sweep_override():
+        return f"{parsed.get_key_element()}={next(parsed.sweep_string_iterator())}"
+    return override
 
 
 def _forced(override: str, conf: Path) -> str:

@@ -147,6 +147,27 @@ def test_faults_are_one_message_and_leave_no_directory(conf: Path) -> None:
     assert runs() == []
 
 
+def test_faults_of_a_sweep_are_one_message_too(conf: Path) -> None:
+    code, _, err = run("-m", "valeu=1,2", "foo=range(3)", "rank=one,2")
+    assert code == 2
+    assert err.endswith(
+        "3 faults in the configuration:\n"
+        "  valeu: not a parameter of toy; did you mean 'value'?\n"
+        "  foo: not a parameter of toy; its parameters: name, value, action, rank, service, engine\n"
+        "  rank: 'one' is not int\n"
+    )
+
+
+def test_a_part_that_another_verb_has(conf: Path) -> None:
+    (conf / "peft").mkdir()
+    (conf / "peft" / "lora.yaml").write_text("rank: 1\n")
+    assert run("peft=lora") == (
+        2,
+        "",
+        "1 fault in the configuration:\n  peft: no part of toy; launch.py toy --cfg job shows its parts\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
@@ -154,6 +175,7 @@ def test_faults_are_one_message_and_leave_no_directory(conf: Path) -> None:
         (["toi"], "toi: neither KEY=VALUE nor a verb; did you mean 'toy'? verbs: toy"),
         (["--experimental-rerun=x.pickle"], "--experimental-rerun: 'x.pickle' would be unpickled, which runs code"),
         (["--exp", "x.pickle"], "--experimental-rerun: 'x.pickle' would be unpickled, which runs code"),
+        (["peft=lora"], "peft: not a parameter of toy; its parameters: name, value, action, rank, service, engine"),
         (["engine=many", "engine.num_nodes=2"], "engine.rendezvous: None is not <host of one of the nodes>:<port>"),
     ],
 )
