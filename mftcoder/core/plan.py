@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+FROM_ZERO = ("sample_generations", "frozen_weight")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -19,7 +21,8 @@ class Plan:
     evaluation_samples: the most validation samples of each task, None for all.
     evaluate_first: validate before the first step. early_stopping: stop after early_stopping_stall_num validations in
     a row without a new best: of the mean of the tasks, of all of them, of any, or of all those named.
-    freeze_stall_num: from so many validations without a new best on, a task keeps only frozen_weight of its weight.
+    freeze_stall_num: after this many validations without a new best, a task keeps only the share frozen_weight of its
+    weight.
     sample_generations: validation prompts a task that are answered before and after, each
     with up to sample_tokens tokens.
     non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it. loss_spike: what a loss
@@ -55,16 +58,23 @@ class Plan:
     anomaly_limit: int
 
     def __post_init__(self) -> None:
-        counts = {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("sample_generations", "frozen_weight")
-        }
-        faults = [
-            f"training.{name}: {value} is not above 0"
-            for name, value in counts.items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
-        ]
+        faults = [f"training.{fault}" for fault in self._faults()]
         if faults:
             raise ValueError("\n".join(faults))
+
+    def _faults(self) -> Iterator[str]:
+        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if number and name not in FROM_ZERO and not value > 0:
+                yield f"{name}: {value} is not above 0"
+        if self.sample_generations < 0:
+            yield f"sample_generations: {self.sample_generations} is below 0, which is for none"
+        if not 0 <= self.frozen_weight <= 1:
+            yield f"frozen_weight: {self.frozen_weight} is not a share from 0 to 1"
+        if 0 < self.loss_spike_factor <= 1:
+            yield f"loss_spike_factor: {self.loss_spike_factor} is not above 1, so that any loss would be a spike"
+        if self.early_stopping_on == []:
+            yield "early_stopping_on: [] names no task; give mean, all, any, or names of tasks"
 
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
         """Why it cannot run with the other components of a run."""
@@ -73,6 +83,10 @@ class Plan:
                 "torch_compile: checkpointed layers would run uncompiled; take model.gradient_checkpointing=false "
                 "where memory allows it (compiled layers keep less), or training.torch_compile=false"
             )
+        named = self.early_stopping_on if isinstance(self.early_stopping_on, list) else []
+        tasks = parts["data"].task_names() if hasattr(parts.get("data"), "task_names") else []
+        if tasks and (unknown := [name for name in named if name not in tasks]):
+            yield f"early_stopping_on: no task named {', '.join(unknown)}; the tasks are {', '.join(tasks)}"
 
     def packs_per_step(self, data_ranks: int) -> int:
         """Packs of one global batch, which is cut into so many shares."""

@@ -21,12 +21,19 @@ class Folders(Mixture):
 
     paths: list[str]
 
+    def task_names(self) -> list[str]:
+        """The names of paths, and of tasks that have their own."""
+        return [name for name, _ in self._named()]
+
+    def _named(self) -> list[tuple[str, list[str]]]:
+        """The paths of each task, by its name."""
+        own = [(name, task["path"]) for name, task in self.tasks.items() if task.get("path")]
+        named = [(name, [path] if isinstance(path, str) else path) for name, path in own]
+        return [*((name_of(path), [path]) for path in self.paths), *named]
+
     def sources(self, cache_dir: Path) -> dict[str, Source]:
         """One source a task."""
-        named = [(name_of(path), [path]) for path in self.paths]
-        for name, task in self.tasks.items():
-            if path := task.get("path"):
-                named.append((name, [path] if isinstance(path, str) else path))
+        named = self._named()
         if not named:
             raise UserError("data.paths is empty; give the directory of each task: data.paths=[my/code,my/tests]")
         names = [name for name, _ in named]

@@ -107,6 +107,10 @@ class Mixture(Data):
         share = task.get("share")
         return share if isinstance(share, list) else [share] * (len(self.stages) + 1)
 
+    def task_names(self) -> list[str]:
+        """The tasks that it will have; known before any record is read."""
+        return list(self.tasks)
+
     @abstractmethod
     def sources(self, cache_dir: Path) -> Mapping[str, Source]:
         """Where the records of each task are, by its name."""
