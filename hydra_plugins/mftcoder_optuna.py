@@ -18,7 +18,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from mftcoder.core.errors import ConfigError
+from mftcoder.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from mftcoder.study import Space, Study
@@ -47,7 +47,10 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Run jobs until as many as asked for have completed; then raise the first failure, if there was any."""
+        """Run jobs until as many as asked for have completed; then raise the first failure, if there was any.
+
+        Raises UserError as soon as one completes without a metric.
+        """
         from mftcoder.study import Study
 
         self._check()
@@ -84,7 +87,13 @@ class OptunaSweeper(Sweeper):
         trial = study.next()
         words = [f"{key}={value}" for key, value in trial.params.items()]
         (job,) = self._launcher.launch([fixed + words], initial_job_idx=trial.number)
-        study.tell(trial, job.return_value if job.status is JobStatus.COMPLETED else None)
+        metric = job.return_value if job.status is JobStatus.COMPLETED else None
+        study.tell(trial, metric)
+        if job.status is JobStatus.COMPLETED and metric is None:
+            raise UserError(
+                f"hydra/sweeper=optuna: job {trial.number} ended without a metric, and there is nothing to minimise; "
+                "training has one where there are validation samples, as with data.data_split=[95,5,0]"
+            )
         return job
 
 

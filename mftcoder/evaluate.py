@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mftcoder.core.batch import TaskLosses
+from mftcoder.core.errors import UserError
 from mftcoder.data.base import Data
 from mftcoder.data.collate import collate
 from mftcoder.engine.base import Engine
@@ -46,7 +47,8 @@ def evaluate(
     """Print and keep (evaluation.json) what each task's held-out samples cost; returns the mean over the tasks.
 
     name: of the directory that runs go to. run_dir: where evaluation.json goes.
-    Raises UserError where there is no such checkpoint, or it has no run to ask for what is left to it.
+    Raises UserError where there is no such checkpoint, or it has no run to ask for what is left to it, and where no
+    task has a sample in `split`.
     """
     trained = find(checkpoint, model=model, quantization=quantization)
     shown_seed = of_run("seed", seed, trained.weights)
@@ -65,19 +67,31 @@ def evaluate(
         tokens_per_batch=per_device_eval_batch_size * source.seq_length,
         samples_per_task=evaluation_samples,
     )
+    if not validator.num_samples:
+        raise UserError(_nothing(split))
     losses = validator.losses()
     metrics = valid_metrics(losses, corpus.tasks)
-    kept = {"checkpoint": checkpoint, "split": split, **metrics}
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    kept = {"checkpoint": checkpoint, "split": split, **finite}
     (run_dir / "evaluation.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
     Console().print(_table(losses, corpus.tasks, split))
     return metrics["valid/loss"]
+
+
+def _nothing(split: str) -> str:
+    others = "split=valid" if split != "valid" else "split=test or split=train"
+    return (
+        f"split={split}: no task has a sample in it; take {others}, or train with data.data_split=[90,5,5], which "
+        "holds samples out for both (what a run has trained on is no test of it)"
+    )
 
 
 def _table(losses: TaskLosses, tasks: list[str], split: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{split} split", title_justify="left")
     for heading in ("task", "targets", "loss", "perplexity"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
-    for task, mean, count in zip(tasks, losses.mean.tolist(), losses.count.tolist(), strict=True):
-        told = (f"{mean:.4f}", f"{math.exp(mean):.3f}") if count else ("", "")
+    columns = losses.mean.tolist(), losses.mean.exp().tolist(), losses.count.tolist()
+    for task, mean, perplexity, count in zip(tasks, *columns, strict=True):
+        told = (f"{mean:.4f}", f"{perplexity:.3f}") if count else ("", "")
         table.add_row(Text(task), f"{count:,.0f}", *told)
     return table

@@ -1,4 +1,24 @@
-"""From what a step or a validation gave to the names in metrics.jsonl; what is absent has no key."""
+"""Turns the results of a step or a validation into named metrics; an absent task gets no key.
+
+    step, epoch, tokens             optimizer steps, passes over the data, tokens of all tasks and processes so far
+    train/loss                      the weighted objective of the step, in nats
+    train/loss/<task>               mean over its tokens (or samples, see objective.reduction), in nats a token
+    train/weight/<task>             weight in this step, of 1 in all
+    train/effective_weight/<task>   mean share of the loss since the run began, of 1 in all
+    train/tokens/<task>             tokens in this step
+    train/gradient_norm/<task>      L2 norm of the gradient of its mean loss, where gradients were taken apart
+    train/gradient_cosine/<a>/<b>   of two such gradients, from -1 to 1
+    valid/loss                      mean over the tasks of their validation losses, in nats a token
+    valid/loss/<task>               mean over its validation tokens, in nats
+    learning_rate                   of the first parameter group
+    grad_norm                       L2 norm of the whole gradient, before it is clipped
+    padding_fraction                share of the positions fed to the model that held no token, from 0 to 1
+    tokens_per_second               of all processes; supervised_tokens_per_second: those of them that are targets
+    memory_bytes                    the most so far that the first GPU's allocator held, without a GPU the process
+    seconds/<phase>                 of this step: data, forward_backward, optimizer
+
+Training losses are of the step alone, not means since the last log.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +40,14 @@ Metrics = dict[str, float]
 def train_metrics(report: Report, effective: EffectiveWeights, tasks: Sequence[str], device: torch.device) -> Metrics:
     """The train/, throughput and timing metrics of one step."""
     seconds = sum(report.seconds.values())
-    size = report.size
+    size, present = report.size, report.losses.present
     tokens = float(size.tokens.sum())
     metrics = {
         "train/loss": report.loss,
-        **_by_task("train/loss", report.losses.mean, tasks),
-        **_by_task("train/weight", torch.where(report.losses.present, report.weights, torch.nan), tasks),
-        **_by_task("train/effective_weight", effective.mean, tasks),
-        **_by_task("train/tokens", torch.where(report.losses.present, size.tokens, torch.nan), tasks),
+        **_by_task("train/loss", report.losses.mean, present, tasks),
+        **_by_task("train/weight", report.weights, present, tasks),
+        **_by_task("train/effective_weight", effective.mean, torch.ones_like(present), tasks),
+        **_by_task("train/tokens", size.tokens, present, tasks),
         "learning_rate": report.learning_rate,
         "grad_norm": report.grad_norm,
         "padding_fraction": 1 - tokens / size.positions,
@@ -36,18 +56,19 @@ def train_metrics(report: Report, effective: EffectiveWeights, tasks: Sequence[s
         "memory_bytes": float(peak_memory(device)),
         **{f"seconds/{phase}": value for phase, value in report.seconds.items()},
     }
-    return metrics | (_gradient_metrics(report.gradients, tasks) if report.gradients is not None else {})
+    return metrics | (_gradient_metrics(report.gradients, present, tasks) if report.gradients is not None else {})
 
 
 def valid_metrics(losses: TaskLosses, tasks: Sequence[str]) -> Metrics:
-    """valid/loss, the mean over the tasks of their token means, and each task's own."""
-    by_task = task_losses(losses, tasks)
-    return {"valid/loss": sum(by_task.values()) / len(by_task), **_by_task("valid/loss", losses.mean, tasks)}
+    """valid/loss, the mean over the tasks of their token means, and each task's own; nothing where none is there."""
+    own = _by_task("valid/loss", losses.mean, losses.present, tasks)
+    return {"valid/loss": sum(own.values()) / len(own), **own} if own else {}
 
 
 def task_losses(losses: TaskLosses, tasks: Sequence[str]) -> dict[str, float]:
-    """The mean loss of each task that is there."""
-    return _present(losses.mean, tasks)
+    """The mean loss of each task that is there; infinite where it is NaN, so that no other is worse."""
+    means = torch.where(losses.mean.isnan(), torch.inf, losses.mean)
+    return _present(means, losses.present, tasks)
 
 
 def peak_memory(device: torch.device) -> int:
@@ -58,22 +79,22 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _by_task(prefix: str, values: torch.Tensor, tasks: Sequence[str]) -> Metrics:
-    return {f"{prefix}/{task}": value for task, value in _present(values, tasks).items()}
+def _by_task(prefix: str, values: torch.Tensor, present: torch.Tensor, tasks: Sequence[str]) -> Metrics:
+    return {f"{prefix}/{task}": value for task, value in _present(values, present, tasks).items()}
 
 
-def _present(values: torch.Tensor, tasks: Sequence[str]) -> dict[str, float]:
-    """The value of each task that has one."""
-    return {task: value for task, value in zip(tasks, values.tolist(), strict=True) if not math.isnan(value)}
+def _present(values: torch.Tensor, present: torch.Tensor, tasks: Sequence[str]) -> dict[str, float]:
+    """The value [T] of each task that is there, NaN or not."""
+    rows = zip(tasks, values.tolist(), present.tolist(), strict=True)
+    return {task: value for task, value, here in rows if here}
 
 
-def _gradient_metrics(gradients: torch.Tensor, tasks: Sequence[str]) -> Metrics:
+def _gradient_metrics(gradients: torch.Tensor, present: torch.Tensor, tasks: Sequence[str]) -> Metrics:
     """Gradient norm of each task, and the cosine of each pair."""
     norms, cosine = cosines(gradients)
     pairs = [(i, j) for i in range(len(tasks)) for j in range(i)]
     between = {f"train/gradient_cosine/{tasks[j]}/{tasks[i]}": float(cosine[i, j]) for i, j in pairs}
-    present = torch.where(norms > 0, norms, torch.nan)
     return {
-        **_by_task("train/gradient_norm", present, tasks),
+        **_by_task("train/gradient_norm", norms, present, tasks),
         **{name: value for name, value in between.items() if not math.isnan(value)},
     }

@@ -55,6 +55,7 @@ class Run:
         and the plan does not say how to go on.
         """
         progress = self.state.progress
+        self._warn_of_no_validation()
         over = self._resume() if self.checkpoints.restore(self.state) else self._begin()
         while not over:
             over = self._train()
@@ -69,7 +70,7 @@ class Run:
         try:
             self.trainer.observe(-1)
             self._answer(0)
-            if self.plan.evaluate_first:
+            if self.plan.evaluate_first and self.validator.num_samples:
                 self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
         except Interrupted:
             raise Preempted("stopped before the first step, with nothing to save") from None
@@ -109,7 +110,7 @@ class Run:
             self._save(metrics)
             raise Preempted(f"stopped in the validation after step {step}, with a checkpoint") from None
         over = step == self.total_steps or self._stalled()
-        if self._due(self.plan.log_interval) or "valid/loss" in metrics:
+        if over or self._due(self.plan.log_interval) or "valid/loss" in metrics:
             self.trackers.log(metrics)
         stopping = not over and self._stop_requested()
         if over or stopping or self.checkpoints.due(self.state.progress):
@@ -147,6 +148,8 @@ class Run:
         return position | train_metrics(report, self.trainer.effective, self.corpus.tasks, self.trainer.engine.device)
 
     def _answer(self, step: int) -> None:
+        if not self.validator.num_samples:
+            return
         self.trackers.doing("answering prompts")
         self.samples.write(step, lambda: self.stop.requested)
 
@@ -183,7 +186,8 @@ class Run:
             raise Interrupted
 
     def _validation_due(self) -> bool:
-        return self._due(self.plan.evaluation_steps) or self.state.progress.step == self.total_steps
+        due = self._due(self.plan.evaluation_steps) or self.state.progress.step == self.total_steps
+        return due and self.validator.num_samples > 0
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.state.progress.step % every == 0
@@ -198,6 +202,17 @@ class Run:
         watched = progress.tasks if plan.early_stopping_on in ("all", "any") else plan.early_stopping_on
         over = [progress.stalls(task) >= plan.early_stopping_stall_num for task in watched]
         return any(over) if plan.early_stopping_on == "any" else bool(over) and all(over)
+
+    def _warn_of_no_validation(self) -> None:
+        if self.validator.num_samples or self.trainer.engine.rank > 0:
+            return
+        balancer = self.trainer.balancer
+        blind = f" {type(balancer).__name__} weighs by validation losses, and will weigh all tasks alike."
+        log.warning(
+            "no task has a validation sample, so the run has no best step, no metric and no early stopping; "
+            "data.data_split=[95,5,0] or a file valid.jsonl beside train.jsonl would give it some.%s",
+            blind if balancer.probe == "valid" else "",
+        )
 
     def _warn_of_departures(self) -> None:
         """Once the mean means something, say where tasks do not get the weight that was meant for them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import math
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,13 @@ def show(sweep_dir: Path) -> None:
 
     jobs = sorted(sweep_dir.glob(f"*/{status.FILE}"), key=lambda file: int(file.parent.name.partition("-")[0]))
     found = [(file.parent, word) for file in jobs if (word := status.read(file.parent)) is not None]
-    metrics = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
+    done = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
+    lowest = min((metric for metric in done if math.isfinite(metric)), default=None)
     overrides = {job: _overrides(job) for job, _ in found}
     shared = set.intersection(*map(set, overrides.values())) if len(found) > 1 else set()
     table = Table("job", "overrides", "state", "metric", title=str(sweep_dir))
     for job, word in found:
-        best = bool(metrics) and word.metric == min(metrics)
+        best = lowest is not None and word.metric == lowest
         metric = "" if word.metric is None else f"{word.metric:.6g}{' *' if best else ''}"
         state = word.state if word.reason is None else f"{word.state}: {word.reason}"
         differing = " ".join(override for override in overrides[job] if override not in shared)

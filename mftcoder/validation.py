@@ -28,6 +28,11 @@ class Validator:
     tokens_per_batch: int
     samples_per_task: int | None
 
+    @property
+    def num_samples(self) -> int:
+        """Samples of all tasks; without any there is nothing to validate on."""
+        return sum(self.split.num_samples(task) for task in range(self.split.num_tasks))
+
     def losses(self, between: Callable[[], object] = lambda: None) -> TaskLosses:
         """Token losses of all samples, by task; between() is called before each batch, and may raise on all ranks."""
         return self._losses(self._spread(self.samples_per_task), between)

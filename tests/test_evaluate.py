@@ -45,3 +45,9 @@ def test_a_step_and_a_part_of_the_samples(whole, evaluate):
 def test_without_a_run_to_ask_the_missing_choice_is_named(evaluate):
     with pytest.raises(UserError, match="give model=<choice>"):
         evaluate()
+
+
+def test_a_split_without_samples_is_refused_with_the_remedy(whole, evaluate):
+    run_dir, _ = whole
+    with pytest.raises(UserError, match=r"split=test: no task has a sample in it; take split=valid, or train with"):
+        evaluate(f"checkpoint={run_dir}", "split=test")

@@ -71,6 +71,13 @@ def test_a_failed_trial_is_told_and_the_next_start_chooses_another_in_its_place(
     assert len(jobs("mine")) == 4 + 4 - completed
 
 
+def test_a_job_without_a_metric_ends_the_search_and_says_why() -> None:
+    code, _, err = run(*SEARCH, "hydra.sweep.dir=mine", "action=nothing")
+    assert (code, len(jobs("mine"))) == (1, 1)
+    assert err.startswith("hydra/sweeper=optuna: job 0 ended without a metric, and there is nothing to minimise; ")
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [

@@ -29,7 +29,9 @@ def toy(
     *,
     name: str,
     value: float,
-    action: Literal["return", "raise", "refuse", "load", "wait", "wait_once", "ignore", "sum", "kill", "abort"],
+    action: Literal[
+        "return", "nothing", "raise", "refuse", "load", "wait", "wait_once", "ignore", "sum", "kill", "abort"
+    ],
     rank: int,
     service: dict[str, str],
     engine: Processes | None,
@@ -54,6 +56,8 @@ def toy(
     print(f"toy {name} on rank {here}")
     if action == "sum":
         return _sum(value)
+    if action == "nothing":
+        return None
     if action == "load":
         (run_dir / f"ready{here}").touch()
         time.sleep(60)

@@ -61,7 +61,9 @@ def _typed(job: Record, varied: Sequence[str]) -> str:
 
 
 def _metric(job: Record) -> float | None:
-    return None if job.status is None else job.status.metric
+    """The metric of a job, where it has one that can be drawn."""
+    metric = None if job.status is None else job.status.metric
+    return metric if metric is not None and math.isfinite(metric) else None
 
 
 def _best(job: Record, task: str) -> float | None:

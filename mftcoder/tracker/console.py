@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -119,7 +120,7 @@ class Console(Tracker):
         seen = [evaluation[name] for evaluation in self._evaluations if name in evaluation]
         first, now = self._evaluations[0].get(name), seen[-1]
         change = "" if first is None or len(self._evaluations) == 1 else f"{now - first:+.4f}"
-        return ["" if first is None else f"{first:.4f}", f"{min(seen):.4f}", f"{now:.4f}", change]
+        return ["" if first is None else f"{first:.4f}", f"{min(seen, key=_nan_last):.4f}", f"{now:.4f}", change]
 
     def _form(self, name: str) -> str:
         return f"{self._latest[name]:.4f}" if name in self._latest else ""
@@ -127,6 +128,10 @@ class Console(Tracker):
     def _print(self, what: Text | Table) -> None:
         self._terminal.print(what, soft_wrap=isinstance(what, Text), highlight=False)
         sys.stdout.flush()
+
+
+def _nan_last(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
 
 
 class _Clock:
