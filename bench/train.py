@@ -3,6 +3,7 @@
     python bench/train.py --trl PYTHON [--out out.json]     prints the table of the README, and writes it as JSON
     python bench/train.py --trl PYTHON --method full|qlora  all parameters, or LoRA over a base in 4 bits
     python bench/train.py --trl PYTHON --compiled ours|both also with torch.compile (TRL: minutes of it)
+    python bench/train.py --trl PYTHON --bound              also a step's products alone, without and with attention
     python bench/train.py --trl PYTHON --memory             peaks over sequence lengths and vocabularies instead
 
 PYTHON is an interpreter that has trl 1.16 beside everything that we need; without it, only we are measured. Dialogues
@@ -40,6 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--packed", action="store_true", help="also TRL with its packing")
     parser.add_argument("--compiled", choices=("ours", "both"), help="also with torch.compile")
+    parser.add_argument("--bound", action="store_true", help="also the products of a step by themselves")
     parser.add_argument("--cpu-time", action="store_true", help="on a busy machine: CPU seconds; with --threads 1")
     parser.add_argument("--memory", action="store_true", help="peaks over lengths and vocabularies")
     parser.add_argument("--out", type=Path, default=None)
@@ -61,6 +63,9 @@ def contenders(args: argparse.Namespace) -> dict[str, tuple[str, str, Run]]:
     found: dict[str, tuple[str, str, Run]] = {"ours": (sys.executable, "train_ours.py", {})}
     if args.compiled:
         found["ours compiled"] = (sys.executable, "train_ours.py", {"compiled": True})
+    if args.bound:
+        found["its products and attention"] = (sys.executable, "train_bound.py", {"attention": True})
+        found["its products"] = (sys.executable, "train_bound.py", {"attention": False})
     if args.trl is None or subprocess.run([args.trl, "-c", "import trl"], capture_output=True, check=False).returncode:
         print(f"TRL is absent ({args.trl or 'no --trl'}), so there is nothing to compare with", file=sys.stderr)
         return found
