@@ -100,16 +100,12 @@ class Trainer:
             weights = self.balancer.weights(number, counts) * self.priors
             shares = coefficients(weights, size.units, self.expected)
         with _clock(seconds, "forward_backward"):
-            gradients = None
             if by_task:
                 loss, totals, gradients = self._by_task(number, batches, size.units, shares)
             else:
-                loss, totals = self._together(batches[0], shares)
+                (loss, totals), gradients = self._together(batches[0], shares), None
         with _clock(seconds, "optimizer"):
-            rate = self._set_learning_rate(number)
-            norm = self.engine.clip(self.max_grad_norm)
-            finite = math.isfinite(norm) and bool(torch.isfinite(totals).all())
-            (self.engine.step if finite else self.engine.discard)()
+            rate, norm, finite = self._update(number, totals)
         losses = TaskLosses(totals, size.units)
         if finite:
             self.effective.add(weights, size.units, shares)
@@ -186,6 +182,14 @@ class Trainer:
             direction = mass @ gradients
         set_gradient(self.engine, direction)
         return float((shares * totals).sum()), totals, gradients
+
+    def _update(self, number: int, totals: Tensor) -> tuple[float, float, bool]:
+        """Learning rate, gradient norm, and whether all was finite, without which the parameters stay as they are."""
+        rate = self._set_learning_rate(number)
+        norm = self.engine.clip(self.max_grad_norm)
+        finite = math.isfinite(norm) and bool(torch.isfinite(totals).all())
+        (self.engine.step if finite else self.engine.discard)()
+        return rate, norm, finite
 
     def _set_learning_rate(self, number: int) -> float:
         """Of every parameter group; that of the first is returned."""

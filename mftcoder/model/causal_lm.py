@@ -99,26 +99,25 @@ class CausalLM:
             options["quantization_config"] = quantization.config(dtype)
         if not is_deepspeed_zero3_enabled() and (quantization is not None or device.type != "cpu"):
             options["device_map"] = {"": str(device)}
+        net = self._read(source, {**options, "dtype": dtype})
+        self._configure(net)
+        if quantization is not None:
+            quantization.prepare(net)
+        return net.train()
+
+    def _read(self, source: str, options: dict[str, Any]) -> PreTrainedModel:
+        """The network with all its weights. Raises UserError in place of what libraries raise."""
         disable_progress_bar()  # Of reading files: a run has a bar of its own.
+        options |= {"use_safetensors": True, "attn_implementation": self.attn_implementation}
         try:
-            net, report = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=dtype,
-                use_safetensors=True,
-                attn_implementation=self.attn_implementation,
-                output_loading_info=True,
-                **options,
-            )
+            net, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
         except ImportError as error:  # FlashAttention or bitsandbytes
             raise UserError(f"model {source!r} needs a package that is not installed: {error}") from error
         except (OSError, ValueError) as error:
             raise _unloadable("model", source, str(error)) from error
-        if missing := sorted(report["missing_keys"]):
-            raise _unloadable("model", source, f"no weights for {', '.join(missing)}, which would stay random")
-        self._configure(net)
-        if quantization is not None:
-            quantization.prepare(net)
-        return cast(PreTrainedModel, net.train())
+        if missing := ", ".join(sorted(report["missing_keys"])):
+            raise _unloadable("model", source, f"no weights for {missing}, which would stay random")
+        return cast(PreTrainedModel, net)
 
     def sketch(self, dtype: torch.dtype) -> PreTrainedModel:
         """The network as `load` gives it but on the meta device: shapes in `dtype`, no weights.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
@@ -25,22 +28,11 @@ def self_test(model: LossModel, *, padding_mode: PaddingMode) -> None:
         return
     was_training = model.training
     model.eval()
-    generator = np.random.default_rng(0)
-    vocabulary = model.causal.get_input_embeddings().weight.shape[0]
-    samples = [
-        Sample(generator.integers(vocabulary, size=n, dtype=np.int32), np.ones(n, bool), 0, i)
-        for i, n in enumerate(LENGTHS)
-    ]
-    device = model.causal.device
-    alone = [
-        model.causal(input_ids=torch.from_numpy(s.ids.astype(np.int64))[None].to(device), use_cache=False).logits[0]
-        for s in samples
-    ]
-    batch = collate(samples, padding_mode=padding_mode, pad_id=0).to(device)
-    together = model.logits(batch).view(*batch.input_ids.shape, -1)
-    rows = torch.split(together, 1) if batch.boundaries is None else torch.split(together[0], LENGTHS)
-    pairs = [(row.squeeze(0)[: len(one)].float(), one.float()) for row, one in zip(rows, alone, strict=True)]
+    samples = _samples(model.causal.get_input_embeddings().weight.shape[0])
+    alone = [_alone(model, sample) for sample in samples]
+    together = _together(model, samples, padding_mode)
     model.train(was_training)
+    pairs = [(row[: len(one)].float(), one.float()) for row, one in zip(together, alone, strict=True)]
     scale = max(float(one.abs().max()) for _, one in pairs)
     error = max(float((row - one).abs().max()) for row, one in pairs) / scale
     if not error <= TOLERANCE[alone[0].dtype]:
@@ -49,3 +41,22 @@ def self_test(model: LossModel, *, padding_mode: PaddingMode) -> None:
             f"{type(model.causal).__name__}: its logits in one batch differ from those of each alone by {error:.1e} of "
             f"their size, so this architecture cannot be trained exactly with data.padding_mode={padding_mode}{packs}"
         )
+
+
+def _samples(vocabulary: int) -> list[Sample]:
+    generator = np.random.default_rng(0)
+    ids = [generator.integers(vocabulary, size=length, dtype=np.int32) for length in LENGTHS]
+    return [Sample(own, np.ones(len(own), bool), 0, index) for index, own in enumerate(ids)]
+
+
+def _alone(model: LossModel, sample: Sample) -> Tensor:
+    """Logits [length, V] of the bare network."""
+    ids = torch.from_numpy(sample.ids.astype(np.int64))[None].to(model.causal.device)
+    return cast(Tensor, model.causal(input_ids=ids, use_cache=False).logits[0])
+
+
+def _together(model: LossModel, samples: list[Sample], padding_mode: PaddingMode) -> tuple[Tensor, ...]:
+    """Our logits of each sample, [at least its length, V], all from one batch."""
+    batch = collate(samples, padding_mode=padding_mode, pad_id=0).to(model.causal.device)
+    logits = model.logits(batch).view(*batch.input_ids.shape, -1)
+    return logits.unbind() if batch.boundaries is None else torch.split(logits[0], LENGTHS)
