@@ -82,7 +82,9 @@ class Run:
         self.trackers.resume(progress.step)
         self._weigh()
         validated = any(step == progress.step for step, _ in progress.validations)
-        return not validated and self._validation_due() and self._after_step(self.checkpoints.metrics)
+        if not validated and self._validation_due():
+            return self._after_step(self.checkpoints.metrics)
+        return self._over()
 
     def _train(self) -> bool:
         """Steps to the end, or until one sends the run back to an earlier; whether it is over."""
@@ -109,7 +111,7 @@ class Run:
         except Interrupted:
             self._save(metrics)
             raise Preempted(f"stopped in the validation after step {step}, with a checkpoint") from None
-        over = step == self.total_steps or self._stalled()
+        over = self._over()
         if over or self._due(self.plan.log_interval) or "valid/loss" in metrics:
             self.trackers.log(metrics)
         stopping = not over and self._stop_requested()
@@ -191,6 +193,18 @@ class Run:
 
     def _due(self, every: int | None) -> bool:
         return every is not None and self.state.progress.step % every == 0
+
+    def _over(self) -> bool:
+        """Whether nothing is left to do; it says why, where that is not that all steps are taken."""
+        step = self.state.progress.step
+        if step == self.total_steps:
+            return True
+        reason = "validation has stopped improving (training.early_stopping)" if self._stalled() else None
+        if not self.trainer.priors.any():
+            reason = "no task has any weight left (training.freeze_stall_num, training.frozen_weight)"
+        if reason is not None:
+            log.info("step %d: %s; the run ends before step %d", step, reason, self.total_steps)
+        return reason is not None
 
     def _stalled(self) -> bool:
         """Whether what early stopping watches has seen no new best for long enough."""

@@ -88,6 +88,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def train_only(root: Path, *tasks: str) -> str:
+    """The override for a copy of the three tasks, of which these have nothing but a train.jsonl."""
+    for task, size in SIZES.items():
+        (root / task).mkdir(parents=True)
+        lines = "".join(json.dumps(record(task, n)) + "\n" for n in range(size))
+        (root / task / ("train.jsonl" if task in tasks else "data.jsonl")).write_text(lines)
+    return f"data.paths=[{','.join(str(root / task) for task in SIZES)}]"
+
+
 @pytest.fixture(scope="session")
 def options(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The overrides of a run of a few seconds."""

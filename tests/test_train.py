@@ -179,17 +179,6 @@ def test_diagnostics_measure_each_tasks_gradient(run, tmp_path):
     assert -1 <= last["train/gradient_cosine/add/double"] <= 1
 
 
-def test_a_task_that_no_longer_improves_is_frozen_and_stays_so_on_resume(run, tmp_path):
-    """Where nothing is learnt, the first validation after the start freezes every task; it then weighs nothing."""
-    options = ("optimizer.lr=0", "training.freeze_stall_num=1", "training.early_stopping=false")
-    with pytest.raises(Preempted):
-        run(tmp_path / "part", *options, also=StopAt(3))
-    run(tmp_path / "rest", *options, f"resume={tmp_path / 'part'}", "training.evaluation_steps=null")
-    lines = [m for name in ("part", "rest") for m in metrics(tmp_path / name) if m["step"] > 0]
-    weights = [sum(w for name, w in m.items() if name.startswith("train/weight/")) for m in lines]
-    assert weights == pytest.approx([1, 1, 0, 0, 0, 0])
-
-
 @pytest.mark.parametrize("watched", ["any", "all", "[add]"])
 def test_early_stopping_watches_what_it_is_told(run, tmp_path, watched):
     run(

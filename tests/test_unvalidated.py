@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import SIZES, record
+from conftest import SIZES, train_only
 from test_train import StopAt, metrics, step_files
 
 from mftcoder import status
@@ -17,15 +15,6 @@ from mftcoder.report import draw
 from mftcoder.sweep import show
 
 WARNING = "no task has a validation sample"
-
-
-def train_only(root: Path, *tasks: str) -> str:
-    """The override for a copy of the three tasks, of which these have nothing but a train.jsonl."""
-    for task, size in SIZES.items():
-        (root / task).mkdir(parents=True)
-        lines = "".join(json.dumps(record(task, n)) + "\n" for n in range(size))
-        (root / task / ("train.jsonl" if task in tasks else "data.jsonl")).write_text(lines)
-    return f"data.paths=[{','.join(str(root / task) for task in SIZES)}]"
 
 
 @pytest.fixture(scope="module")
