@@ -79,9 +79,8 @@ def dense_cross_entropy(
     """The same as linear_cross_entropy, through all logits at once: the reference, and `loss_kernel: dense`."""
     logits = transform.apply(_upcast(head(hidden)))
     ce = nn.functional.cross_entropy(logits, targets.labels, reduction="none") if len(hidden) else logits.sum(-1)
-    focal = (1 - torch.exp(-ce)) ** targets.focal_gamma if targets.focal_gamma else torch.ones_like(ce)
     weights = (targets.coefficients[targets.tasks] * targets.units).to(ce)
-    loss = (weights * focal * ce).sum() + hidden.sum() * 0
+    loss = (weights * _focal(ce, targets.focal_gamma)).sum() + hidden.sum() * 0
     totals = torch.zeros_like(targets.coefficients)
     return loss, totals.index_add_(0, targets.tasks, (ce.detach() * targets.units).to(totals))
 
@@ -150,7 +149,7 @@ def _chunk(raw: Tensor, part: slice, targets: Targets, transform: Transform, *, 
     top, own = logits.amax(-1, keepdim=True), logits.gather(1, labels[:, None])
     odds = logits.sub_(top).exp_()
     total = odds.sum(-1, keepdim=True)
-    ce = (total.log() + top - own).squeeze(1)
+    ce = (total.log() + (top - own)).squeeze(1)  # in this order: top would swallow a small logarithm
     if not need:
         return ce, raw
     weights = targets.coefficients[targets.tasks[part]].to(ce) * targets.units[part].to(ce)
@@ -162,15 +161,20 @@ def _chunk(raw: Tensor, part: slice, targets: Targets, transform: Transform, *, 
 
 def _focal(ce: Tensor, gamma: float) -> Tensor:
     """(1 - p) ** gamma * ce with p = exp(-ce)."""
-    return (1 - torch.exp(-ce)) ** gamma * ce if gamma else ce
+    return _miss(ce) ** gamma * ce if gamma else ce
 
 
 def _focal_slope(ce: Tensor, gamma: float) -> Tensor | float:
-    """Derivative of _focal in ce."""
+    """Derivative of _focal in ce; 0, its limit, where p is 1."""
     if not gamma:
         return 1.0
-    p = torch.exp(-ce)
-    return (1 - p) ** gamma + gamma * (1 - p) ** (gamma - 1) * p * ce
+    miss = _miss(ce)
+    return miss**gamma * (1 + gamma * torch.exp(-ce) * ce / miss)
+
+
+def _miss(ce: Tensor) -> Tensor:
+    """1 - p, exact for p near 1; never 0, where its powers and their slopes have no value but a limit."""
+    return -torch.expm1(-ce.clamp_min(torch.finfo(ce.dtype).tiny))
 
 
 def _upcast(logits: Tensor) -> Tensor:

@@ -103,6 +103,34 @@ def test_bfloat16_is_within_its_rounding():
     torch.testing.assert_close(rounded[2].float(), exact[2], rtol=5e-2, atol=5e-2 * exact[2].abs().max().item())
 
 
+@pytest.mark.parametrize("gamma", [0.01, 0.3, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("kernel", [linear_cross_entropy, dense_cross_entropy])
+def test_tokens_learnt_to_any_degree_have_a_focal_gradient(kernel, gamma):
+    """Margins of the right logit from 0 to 1e4: probabilities up to the very 1, where (1 - p) ** (gamma - 1) is not."""
+    margins = torch.tensor([0.0, 1.0, 5.0, 10.0, 14.0, 17.0, 30.0, 90.0, 1e3, 1e4], dtype=torch.float64)
+    n = len(margins)
+    targets = Targets(
+        labels=torch.zeros(n, dtype=torch.long),
+        tasks=torch.zeros(n, dtype=torch.long),
+        units=torch.ones(n),
+        coefficients=torch.ones(1),
+        focal_gamma=gamma,
+    )
+    by_accuracy = []
+    for dtype in (torch.float32, torch.float64):
+        head = nn.Linear(1, 2, bias=False).to(dtype)
+        head.weight.data = torch.tensor([[1.0], [0.0]], dtype=dtype)
+        by_accuracy.append(run(kernel, head, margins[:, None].to(dtype), targets, Transform()))
+    single, double = by_accuracy
+    x = margins.clone().requires_grad_()
+    miss, ce = torch.sigmoid(-x), nn.functional.softplus(-x)
+    slope = miss**gamma * (1 + gamma * torch.sigmoid(x) * torch.where(miss > 0, ce / miss, 1.0))
+    torch.testing.assert_close(double[2][:, 0], -3.0 * (slope * miss).detach(), rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(single[0].double(), double[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(single[2].double(), double[2], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(single[3][0].double(), double[3][0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("kernel", [linear_cross_entropy, dense_cross_entropy])
 def test_nothing_supervised_is_a_zero_tied_to_every_parameter(kernel):
     head = nn.Linear(H, V).double()
