@@ -78,6 +78,14 @@ class Sampler:
         part = (num_train_epochs - whole) * (ends[-1] - ends[whole])
         return ends[whole] + ceil(part)
 
+    def clipped(self, steps: int) -> int:
+        """`steps`, or as many as the stream can give, where all tasks have a limit to how often they are repeated."""
+        recipe = self._recipe
+        most = (steps * self._packs_per_step + self._split.num_tasks) * recipe.room  # tokens, and so samples
+        if most <= recipe.shares.end:
+            return steps
+        return min(steps, self.steps(ceil(recipe.shares.end / recipe.epoch)))
+
     def _ends(self, epochs: int) -> list[int]:
         """Steps taken by the end of each epoch."""
         if len(self._counted) >= epochs:
@@ -105,12 +113,21 @@ class Sampler:
         steps = 0
         with progress(transient=True) as bar:
             shown = bar.add_task("counting steps", total=int(epochs * self._recipe.epoch))
-            while len(ends) < epochs and not self._stream.over:
-                self.take()
+            while len(ends) < epochs and not self._stream.over and self._took():
                 steps += 1
                 ends += [steps] * (self._stream.epoch + self._stream.finished - len(ends))
                 bar.update(shown, completed=sum(self._stream.drawn))
         return (ends + [steps] * epochs)[:epochs]
+
+    def _took(self) -> bool:
+        """Take a step, and say whether what was left of the stream filled it."""
+        try:
+            self.take()
+        except UserError:
+            if not self._stream.over:
+                raise
+            return False
+        return True
 
     def expected_counts(self, reduction: Literal["token", "sample"]) -> NDArray[np.float64]:
         """[T] float64: the units (targets or samples) of each task that a step of the first epoch holds on average."""

@@ -121,6 +121,37 @@ def test_steps_end_with_what_tasks_may_be_repeated(split):
         one.take()
 
 
+def repeated(split, times, **changes):
+    tokens = [split.num_tokens(task) for task in range(split.num_tasks)]
+    shares = Shares([(0.0, [n / sum(tokens) for n in tokens])], [times * n for n in tokens])
+    return sampler(split, shares=shares, **changes)
+
+
+@pytest.mark.parametrize("times", [1, 2.5])
+@pytest.mark.parametrize("alone", [True, False])
+def test_steps_are_clipped_to_what_the_stream_gives(split, times, alone):
+    one = repeated(split, times, alone=alone)
+    most = one.clipped(10_000)
+    assert 0 < most == one.clipped(most + 1) < 10_000
+    assert one.clipped(most - 1) == most - 1
+    for _ in range(most):
+        one.take()
+    with pytest.raises(UserError, match="repeat allows"):
+        one.take()
+
+
+def test_steps_of_an_endless_stream_are_not_clipped_nor_counted(split, monkeypatch):
+    monkeypatch.setattr(Sampler, "take", lambda self: pytest.fail("counted"))
+    assert sampler(split).clipped(10**9) == 10**9
+    assert repeated(split, 10**9).clipped(10**4) == 10**4
+
+
+def test_a_last_step_that_cannot_be_filled_is_not_counted(tmp_path):
+    split = memory_split([[9] * 7], tmp_path)
+    assert repeated(split, 1, alone=True, packs_per_step=3).steps(1) == 2
+    assert repeated(split, 1, alone=True, packs_per_step=8).clipped(5) == 0
+
+
 @pytest.mark.parametrize("reduction", ["token", "sample"])
 @pytest.mark.parametrize("shares", [None, [0.2, 0.3, 0.5]])
 @pytest.mark.parametrize("of_samples", [False, True])
