@@ -109,7 +109,7 @@ class Nothing:
 
 def checkpoints_of(run_dir: Path, trainer: Trainer, *, asynchronous: bool, resume: str = "none") -> Checkpoints:
     made = Checkpoints(checkpointing_steps=1, saving_limit=2, keep="best", asynchronous=asynchronous)
-    made.start(run_dir=run_dir, engine=trainer.engine, config={}, resume=resume, resume_force=False)
+    made.start(run_dir=run_dir, engine=trainer.engine, config={}, facts={}, resume=resume, resume_force=False)
     return made
 
 

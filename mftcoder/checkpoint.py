@@ -57,19 +57,28 @@ class Checkpoints:
         self.asynchronous = asynchronous
 
     def start(
-        self, *, run_dir: Path, engine: Engine, config: Mapping[str, Any], resume: str, resume_force: bool
+        self,
+        *,
+        run_dir: Path,
+        engine: Engine,
+        config: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        resume: str,
+        resume_force: bool,
     ) -> None:
         """Take the run's directory, which all ranks share, and clear away what a crash left half-written.
 
-        config: the resolved configuration, JSON values only; also whatever else must agree between the saving and the
-        resuming run, such as a fingerprint of the data. resume: none | auto | latest | best | the path of a run or a
-        step. resume_force: go on although the configuration differs.
+        config: the resolved configuration, JSON values only. facts: what else must agree between the saving and the
+        resuming run: packs_per_step, the packs of a global batch, which come in gradient_accumulation_steps portions,
+        and data, a digest of each task's tokens. resume: none | auto | latest | best | the path of a run or a step.
+        resume_force: go on although configuration or facts differ.
         Sets last, the step that was saved or loaded last (rank 0), and metrics, those of the step that was loaded.
         Every rank must call it; all raise UserError where the directory cannot be written.
         """
         self.run_dir = run_dir
         self.engine = engine
         self.config = config
+        self.facts = facts
         self.resume = resume
         self.resume_force = resume_force
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -103,7 +112,14 @@ class Checkpoints:
             progress = state.progress
             kept = progress.worth(self.keep)
             copied = Snapshot(
-                progress.step, progress.notable(), kept, write_weights, encoded, dict(metrics), self.config
+                step=progress.step,
+                pointers=progress.notable(),
+                kept=kept,
+                write_weights=write_weights,
+                parts=encoded,
+                metrics=dict(metrics),
+                config=self.config,
+                facts=self.facts,
             )
             self.pending = self.writer.submit(self._write, copied)
         if not self.asynchronous:
@@ -121,8 +137,8 @@ class Checkpoints:
     def restore(self, state: State) -> bool:
         """Go on from what `resume` means, if it means anything; every rank must call it.
 
-        Raises UserError where no whole checkpoint is found but one is demanded, where the configuration differs, and
-        where the saved weights do not fit.
+        Raises UserError where no whole checkpoint is found but one is demanded, where the data are not the same, where
+        something else differs with resume=auto, and where the saved weights do not fit.
         """
         step = self._agree(self._find)
         if step is not None:
@@ -160,14 +176,21 @@ class Checkpoints:
         step = resumption.find(self.resume, self.run_dir)
         if step is None:
             return None
-        saved = json.loads((step / CONFIG).read_text(encoding="utf-8"))
-        if differing := resumption.differences(saved, self.config):
-            message = f"{step} was saved by a run with another configuration:\n" + "\n".join(differing)
-            if self.resume == "auto" and not self.resume_force:
-                raise UserError(f"{message}\nresume_force=true goes on all the same, resume=none begins anew")
-            log.warning(message)
+        self._compare(step)
         self._inherit_best(step.parent)
         return step
+
+    def _compare(self, step: Path) -> None:
+        """Say where this is not the run that saved `step`, and refuse to take it for the same one."""
+        config, facts = json.loads((step / CONFIG).read_text(encoding="utf-8")), manifest.manifest(step)
+        data = resumption.other_data(facts, self.facts)
+        settings = [*resumption.differences(config, self.config), *resumption.other_batch(facts, self.facts)]
+        if not data and not settings:
+            return
+        message = "\n".join([f"{step} was saved by a run that differs:", *settings, *data])
+        if (data or self.resume == "auto") and not self.resume_force:
+            raise UserError(f"{message}\nresume_force=true goes on all the same, resume=none begins anew")
+        log.warning(message)
 
     def _inherit_best(self, directory: Path) -> None:
         """Keep pointing to the best step so far where that belongs to an earlier run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ log = logging.getLogger(__name__)
 
 STEPS = "checkpoints"
 STEP = "step_"
-# What may differ without a word: it changes only where or how a run happens, or what is done where it went wrong.
+# What may differ without a word: it changes only where or how a run happens, or what is done where it went wrong. How a
+# global batch is divided is free too, since its size is compared by itself; of the engine, only the precision is not.
 FREE = (
     *("resume", "resume_force", "checkpoint", "engine", "tracker", "hydra", "training.log_interval"),
-    "training.torch_compile",
+    *("training.per_device_train_batch_size", "training.gradient_accumulation_steps", "training.torch_compile"),
     *("training.non_finite", "training.anomaly_limit"),
     *(f"training.loss_spike{name}" for name in ("", "_factor", "_window")),
 )
+COMPARED = ("engine.mixed_precision",)
 
 
 def find(resume: str, run_dir: Path) -> Path | None:
@@ -52,8 +55,9 @@ def newest(run: Path) -> Path | None:
 
 
 def steps(run: Path) -> list[Path]:
-    """The step directories of a run, oldest first."""
-    return sorted((run / STEPS).glob(f"{STEP}*"), key=lambda path: int(path.name.removeprefix(STEP)))
+    """The step directories of a run, oldest first; what else lies beside them is nobody's business."""
+    found = [path for path in (run / STEPS).glob(f"{STEP}*") if re.fullmatch(rf"{STEP}\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(STEP)))
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
@@ -63,8 +67,41 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
     return [
         f"{key}: {old.get(key, absent)!r} there, {new.get(key, absent)!r} here"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, absent) != new.get(key, absent) and not any(f"{key}.".startswith(f"{f}.") for f in FREE)
+        if old.get(key, absent) != new.get(key, absent) and not _is_free(key)
     ]
+
+
+def other_batch(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """Where the packs of a global batch are not as many, a line that says how to have as many.
+
+    saved, current: the facts of two runs, see Checkpoints.start. Nothing where the saved ones do not say.
+    """
+    before, now = (facts.get("packs_per_step") for facts in (saved, current))
+    if before is None or now is None or before == now:
+        return []
+    micro = now // current["gradient_accumulation_steps"]
+    steps, rest = divmod(before, micro)
+    remedy = f"no gradient_accumulation_steps keeps it, as these processes take {micro} packs at a time"
+    if not rest:
+        remedy = f"training.gradient_accumulation_steps={steps} keeps it"
+    return [f"packs of a global batch: {before} there, {now} here; {remedy}"]
+
+
+def other_data(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """A line for each task whose tokens are not the same, from the facts of two runs as above."""
+    old, new = (facts.get("data") or {} for facts in (saved, current))
+    if not old or not new:
+        return []
+    changed = {True: "not the same data as there", False: "not in both"}
+    return [
+        f"task {task}: {changed[task in old and task in new]}"
+        for task in sorted(old.keys() | new.keys())
+        if old.get(task) != new.get(task)
+    ]
+
+
+def _is_free(key: str) -> bool:
+    return key not in COMPARED and any(f"{key}.".startswith(f"{free}.") for free in FREE)
 
 
 def _at(path: Path) -> Path:

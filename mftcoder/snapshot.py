@@ -22,11 +22,12 @@ STAGED = ".staged-"
 MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All that a checkpoint of `step` will hold; training may go on meanwhile.
 
     pointers: the step that each pointer (best, …) is to name. kept: steps that are worth keeping beside this one.
+    facts: of the run, for its manifest.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Snapshot:
     parts: Mapping[str, serialize.Encoded]
     metrics: Mapping[str, float]
     config: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class Snapshot:
         for name, part in self.parts.items():
             serialize.write(staged, name, part)
         (staged / CONFIG).write_text(json.dumps(self.config, indent=1), encoding="utf-8")
-        manifest.seal(staged, step=self.step, metrics=dict(self.metrics), versions=environment.versions())
+        manifest.seal(staged, step=self.step, metrics=dict(self.metrics), versions=environment.versions(), **self.facts)
 
     def settle(self, directory: Path, *, saving_limit: int | None) -> None:
         """Let the pointers name it, and delete the oldest steps beyond the limit, but none that is worth keeping."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,13 +15,15 @@ from torch import nn
 from mftcoder.anomalies import Anomalies
 from mftcoder.balancer.base import Balancer
 from mftcoder.checkpoint import Checkpoints
-from mftcoder.core.errors import Preempted
+from mftcoder.core.errors import Preempted, UserError
 from mftcoder.core.plan import Plan
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
 from mftcoder.core.state import State, Stateful
 from mftcoder.data.base import Data
 from mftcoder.data.collate import collate
+from mftcoder.data.contents import digests
+from mftcoder.data.sampler import Sampler
 from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
 from mftcoder.loop import Trainer
@@ -41,6 +44,8 @@ from mftcoder.template.base import Template
 from mftcoder.tracker.base import Tracker
 from mftcoder.tracker.composite import Trackers
 from mftcoder.validation import Validator
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -77,8 +82,9 @@ def train(
     corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
     whole = _load(model, quantization, peft, objective, data, training, engine)
     engine.prepare(whole, partial(_make_optimizer, optimizer))
-    sampler = data.sampler(corpus.train, packs_per_step=training.packs_per_step(engine.data_ranks), seed=seed)
-    total_steps = training.max_train_steps or sampler.steps(training.num_train_epochs)
+    packs_per_step = training.packs_per_step(engine.data_ranks)
+    sampler = data.sampler(corpus.train, packs_per_step=packs_per_step, seed=seed)
+    total_steps = _total_steps(training, sampler)
     batch = partial(collate, padding_mode=data.padding_mode, pad_id=tokenizer.pad_token_id)
     validator = Validator(
         engine=engine,
@@ -107,7 +113,14 @@ def train(
     parts |= {"effective": trainer.effective, "anomalies": anomalies}
     state = State(ModelWeights(engine, whole.net, tokenizer), Progress(), parts)
     samples = Samples(engine, whole.net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
-    checkpoint.start(run_dir=run_dir, engine=engine, config=config, resume=resume, resume_force=resume_force)
+    facts = {
+        "packs_per_step": packs_per_step,
+        "gradient_accumulation_steps": training.gradient_accumulation_steps,
+        "data": digests(corpus),
+    }
+    checkpoint.start(
+        run_dir=run_dir, engine=engine, config=config, facts=facts, resume=resume, resume_force=resume_force
+    )
     trackers = Trackers(tracker if engine.rank == 0 else {})
     with StopRequest() as stop, _leaving(engine, checkpoint), trackers:
         trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=total_steps)
@@ -146,6 +159,21 @@ def _load(
         compile_layers(net)
     self_test(whole, padding_mode=data.padding_mode)
     return whole
+
+
+def _total_steps(training: Plan, sampler: Sampler) -> int:
+    """Where the schedule ends: at what the plan says, or earlier where the data give no more.
+
+    Raises UserError where they do not give a single step.
+    """
+    wanted = training.max_train_steps
+    total = sampler.steps(training.num_train_epochs) if wanted is None else sampler.clipped(wanted)
+    limit = "with each task repeated as often as data.tasks.<task>.repeat allows"
+    if not total:
+        raise UserError(f"the data do not fill one step, {limit}; allow more, or make the global batch smaller")
+    if wanted is not None and total < wanted:
+        log.info("training.max_train_steps: %d, but the data give %d, %s; the run ends there", wanted, total, limit)
+    return total
 
 
 def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Module) -> torch.optim.Optimizer:

@@ -45,9 +45,10 @@ class Run:
         parts = {"optimizer": self.engine, "rng": Generators(rank=0, gather=self.engine.gather)}
         self.state = State(EngineWeights(self.engine), self.progress, parts)
         resume = {"resume": changes.pop("resume", "none"), "resume_force": changes.pop("resume_force", False)}
+        about = {"config": config or {"model": "toy"}, "facts": changes.pop("facts", {})}
         settings = {"checkpointing_steps": 1, "saving_limit": None, "keep": "best", "asynchronous": False}
         self.checkpoints = Checkpoints(**{**settings, **changes})
-        self.checkpoints.start(run_dir=run_dir, engine=self.engine, config=config or {"model": "toy"}, **resume)
+        self.checkpoints.start(run_dir=run_dir, engine=self.engine, **about, **resume)
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
@@ -253,6 +254,49 @@ def test_auto_refuses_another_configuration_and_names_the_keys(tmp_path: Path) -
     assert forced.checkpoints.restore(forced.state)
     named = Run(tmp_path / "d", config, resume=str(tmp_path / "a"))
     assert named.checkpoints.restore(named.state)
+
+
+FACTS = {"packs_per_step": 8, "gradient_accumulation_steps": 2, "data": {"add": "a", "say": "b"}}
+
+
+def test_auto_refuses_another_global_batch_and_says_how_to_keep_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Run(tmp_path / "a", facts=FACTS).trained(1)
+    facts = {**FACTS, "packs_per_step": 4, "gradient_accumulation_steps": 1}
+    refused = Run(tmp_path / "b", facts=facts, resume="auto")
+    with pytest.raises(UserError, match=r"8 there, 4 here; training.gradient_accumulation_steps=2 keeps it\nresume_"):
+        refused.checkpoints.restore(refused.state)
+    for resume, force in (("auto", True), ("latest", False)):
+        caplog.clear()
+        other = Run(tmp_path / resume, facts=facts, resume=resume, resume_force=force)
+        assert other.checkpoints.restore(other.state)
+        assert "8 there, 4 here" in caplog.text
+
+
+@pytest.mark.parametrize("resume", ["auto", "latest", "path"])
+def test_other_data_are_refused_and_only_force_goes_on(tmp_path: Path, resume: str) -> None:
+    Run(tmp_path / "a", facts=FACTS).trained(1)
+    resume = str(tmp_path / "a") if resume == "path" else resume
+    facts = {**FACTS, "data": {"add": "a", "say": "changed"}}
+    refused = Run(tmp_path / "b", facts=facts, resume=resume)
+    with pytest.raises(UserError, match=r"differs:\ntask say: not the same data as there\nresume_force=true"):
+        refused.checkpoints.restore(refused.state)
+    forced = Run(tmp_path / "c", facts=facts, resume=resume, resume_force=True)
+    assert forced.checkpoints.restore(forced.state)
+
+
+def test_a_checkpoint_that_says_nothing_of_batch_and_data_resumes(tmp_path: Path) -> None:
+    Run(tmp_path / "a").trained(1)
+    resumed = Run(tmp_path / "b", facts=FACTS, resume="auto")
+    assert resumed.checkpoints.restore(resumed.state)
+
+
+def test_a_foreign_directory_beside_the_steps_neither_hinders_nor_is_deleted(tmp_path: Path) -> None:
+    run = Run(tmp_path, saving_limit=1).trained(1)
+    shutil.copytree(tmp_path / "checkpoints" / "step_000001", tmp_path / "checkpoints" / "step_000001-backup")
+    run.trained(2, 3)
+    assert names(tmp_path) == ["latest", "step_000001-backup", "step_000003"]
 
 
 def test_weights_of_another_model_are_refused_with_their_names(tmp_path: Path) -> None:

@@ -88,6 +88,14 @@ def test_a_path_means_exactly_that(tmp_path: Path) -> None:
         found(str(tmp_path / "nowhere"), tmp_path / "b")
 
 
+def test_what_is_no_step_is_left_alone(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", 1, 2)
+    for name in ("step_000002-backup", "step_final", "step_"):
+        (run / "checkpoints" / name).mkdir()
+    assert [step.name for step in resumption.steps(run)] == ["step_000001", "step_000002"]
+    assert found("auto", run) == "a/2"
+
+
 def test_best_follows_its_pointer_and_is_strict(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", 1, 2, 3)
     with pytest.raises(UserError, match="no whole checkpoint"):
@@ -108,3 +116,41 @@ def test_differences_name_every_key_but_those_that_change_no_result() -> None:
         "a.new: '(absent)' there, {} here",
         "engines: 1 there, 2 here",
     ]
+
+
+def test_how_a_batch_is_divided_is_free_but_the_precision_is_not() -> None:
+    saved = {
+        "training": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, "max_grad_norm": 1.0},
+        "engine": {"num_processes": 8, "mixed_precision": "no"},
+    }
+    divided = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8, "max_grad_norm": 1.0}
+    assert resumption.differences(saved, {"training": divided, "engine": {"mixed_precision": "no"}}) == []
+    current = {**saved, "engine": {"num_processes": 8, "mixed_precision": "bf16"}}
+    assert resumption.differences(saved, current) == ["engine.mixed_precision: 'no' there, 'bf16' here"]
+
+
+@pytest.mark.parametrize(
+    ("packs", "accumulation", "remedy"),
+    [
+        (16, 4, "training.gradient_accumulation_steps=8 keeps it"),
+        (48, 2, "no gradient_accumulation_steps keeps it, as these processes take 24 packs at a time"),
+    ],
+)
+def test_another_global_batch_is_named_with_its_remedy(packs: int, accumulation: int, remedy: str) -> None:
+    saved = {"packs_per_step": 32, "gradient_accumulation_steps": 4}
+    current = {"packs_per_step": packs, "gradient_accumulation_steps": accumulation}
+    line = f"packs of a global batch: 32 there, {packs} here; {remedy}"
+    assert resumption.other_batch(saved, current) == [line]
+    assert resumption.other_batch(saved, {"packs_per_step": 32, "gradient_accumulation_steps": 8}) == []
+    assert resumption.other_batch({}, current) == []
+
+
+def test_tasks_with_other_data_are_named() -> None:
+    saved = {"data": {"add": "a", "double": "b", "gone": "c"}}
+    assert resumption.other_data(saved, {"data": {"add": "a", "double": "d", "new": "e"}}) == [
+        "task double: not the same data as there",
+        "task gone: not in both",
+        "task new: not in both",
+    ]
+    assert resumption.other_data(saved, saved) == []
+    assert resumption.other_data({}, saved) == []

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mftcoder import config
+from mftcoder import config, resumption
 from mftcoder.core.errors import Preempted, UserError
 from mftcoder.tracker.base import Tracker
 
@@ -107,6 +107,43 @@ def test_resuming_in_the_same_directory_forgets_what_came_after_the_checkpoint(w
         path.unlink() if path.is_file() else shutil.rmtree(path)
     run(tmp_path / "a", "resume=auto")
     assert metrics(tmp_path / "a") == metrics(whole[0])
+
+
+def test_steps_beyond_what_the_data_give_are_left_out_and_the_run_says_so(run, tmp_path, caplog):
+    repeats = [f"+data.tasks.{task}.repeat=1" for task in SIZES]
+    with caplog.at_level("INFO", logger="mftcoder"):
+        run(tmp_path / "a", "training.max_train_steps=500", *repeats)
+    last = metrics(tmp_path / "a")[-1]
+    assert 0.95 < last["epoch"] <= 1  # What is left fills no step.
+    assert last["valid/loss"]
+    assert f"max_train_steps: 500, but the data give {int(last['step'])}, " in caplog.text
+    assert resumption.newest(tmp_path / "a").name == f"step_{int(last['step']):06d}"
+
+
+def test_a_run_does_not_go_on_over_changed_data(run, folders, tmp_path):
+    """One word of one record, which leaves all lengths as they were."""
+    mine = tmp_path / "tasks"
+    shutil.copytree(folders, mine)
+    options = (f"data.paths=[{mine / 'add'},{mine / 'say'}]", f"cache_dir={tmp_path / 'cache'}")
+    run(tmp_path / "a", *options, "training.max_train_steps=2")
+    records = mine / "say" / "data.jsonl"
+    records.write_text(records.read_text().replace("say it 2 times", "say it 7 times"))
+    more = (*options, f"resume={tmp_path / 'a'}", "training.max_train_steps=4")
+    with pytest.raises(UserError, match=r"task say: not the same data as there\nresume_force"):
+        run(tmp_path / "b", *more)
+    run(tmp_path / "b", *more, "resume_force=true")
+    assert metrics(tmp_path / "b")[-1]["step"] == 4
+
+
+def test_another_global_batch_is_refused_and_another_division_of_it_is_not(whole, run, tmp_path):
+    halved = ("training.per_device_train_batch_size=1", "checkpoint.checkpointing_steps=null")
+    shutil.copytree(whole[0] / "checkpoints" / "step_000002", tmp_path / "a" / "checkpoints" / "step_000002")
+    with pytest.raises(UserError, match=r"training\.gradient_accumulation_steps=4 keeps it"):
+        run(tmp_path / "a", *halved, "resume=auto")
+    run(tmp_path / "a", *halved, "training.gradient_accumulation_steps=4", "resume=auto")
+    expected = {m["step"]: m["tokens"] for m in metrics(whole[0])}
+    assert all(m["tokens"] == expected[m["step"]] for m in metrics(tmp_path / "a"))
+    assert metrics(tmp_path / "a")[-1]["step"] == 6
 
 
 @pytest.mark.parametrize("balancer", ["coba", "famo", "gradnorm", "uncertainty"])
