@@ -2,11 +2,11 @@
 
 # No `from __future__ import annotations`: the inherited signatures of subclasses need real annotations.
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import TypedDict
@@ -106,6 +106,15 @@ class Mixture(Data):
         """Its share in each stage."""
         share = task.get("share")
         return share if isinstance(share, list) else [share] * (len(self.stages) + 1)
+
+    def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
+        """Why it cannot run with the other components of a run."""
+        attention = getattr(parts.get("model"), "attn_implementation", None)
+        if self.padding_mode != "padding" and attention not in (None, "sdpa") and "flash" not in attention:
+            yield (
+                f"padding_mode: {self.padding_mode} makes packs, where sdpa or FlashAttention takes the place of "
+                f"model.attn_implementation={attention}; take one of them or null, or data.padding_mode=padding"
+            )
 
     def task_names(self) -> list[str]:
         """The tasks that it will have; known before any record is read."""

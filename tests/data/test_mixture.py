@@ -6,7 +6,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from mftcoder.core.errors import UserError
+from mftcoder import config
+from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.data.mixture import Mixture
 from mftcoder.data.source import Source
 from mftcoder.template.mftcoder import MFTCoder
@@ -242,6 +243,20 @@ def test_stratified_raises_small_shares(load):
 def test_settings_that_cannot_be_are_refused_at_once(changes, message):
     with pytest.raises(ValueError, match=message):
         Two(root="", **(SETTINGS | changes))
+
+
+@pytest.mark.parametrize("attention", ["eager", "flex_attention"])
+@pytest.mark.parametrize("mode", ["pack", "concat"])
+def test_an_attention_that_packs_would_replace_is_refused(mode, attention):
+    words = (f"model.attn_implementation={attention}", f"data.padding_mode={mode}")
+    with pytest.raises(ConfigError, match=f"{mode} makes packs, .*attn_implementation={attention}; .*=padding"):
+        config.load(*words)
+    assert config.load(*words, "data.padding_mode=padding")
+
+
+@pytest.mark.parametrize("attention", ["null", "sdpa", "flash_attention_2"])
+def test_an_attention_that_keeps_to_the_samples_of_packs_passes(attention):
+    assert config.load(f"model.attn_implementation={attention}")
 
 
 def test_tasks_that_there_are_not_are_refused(load):
