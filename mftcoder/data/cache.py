@@ -7,8 +7,8 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock
 from xxhash import xxh3_128, xxh3_128_hexdigest
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 BLOCK = 1 << 22
+LOCK_MODE = 0o664  # whatever the umask: to lock is to write, and a group may share the cache
 
 
 def cached(cache_dir: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> Path:
@@ -27,21 +28,29 @@ def cached(cache_dir: Path, kind: str, key: Mapping[str, Any], build: Callable[[
     """
     name = f"{kind}-{digest(json.dumps(key, sort_keys=True).encode())}"
     directory = cache_dir / name
+    if whole(directory):  # before any lock, for users who may read a shared cache and not write to it
+        return directory
     cache_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache_dir / f"{name}.lock"):
+    with FileLock(cache_dir / f"{name}.lock", mode=LOCK_MODE):
         if not whole(directory):
-            if directory.exists():
-                log.warning("%s is damaged, and made anew", directory)
-            shutil.rmtree(directory, ignore_errors=True)
-            made = Path(mkdtemp(prefix=f"{name}.", dir=cache_dir))
-            try:
-                noted = dict(build(made))
-                files = {str(path.relative_to(made)): stamp(path) for path in sorted(made.rglob("*")) if path.is_file()}
-                (made / MANIFEST).write_text(json.dumps({"key": dict(key), "notes": noted, "files": files}, indent=1))
-                made.rename(directory)
-            finally:
-                shutil.rmtree(made, ignore_errors=True)
+            _make(directory, key, build)
     return directory
+
+
+def _make(directory: Path, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> None:
+    """Build beside it and rename, in place of what there is."""
+    if directory.exists():
+        log.warning("%s is damaged, and made anew", directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    made = directory.with_name(f"{directory.name}.{uuid4().hex}")
+    made.mkdir()  # with the rights that the umask leaves, which a temporary directory has not
+    try:
+        noted = dict(build(made))
+        files = {str(path.relative_to(made)): stamp(path) for path in sorted(made.rglob("*")) if path.is_file()}
+        (made / MANIFEST).write_text(json.dumps({"key": dict(key), "notes": noted, "files": files}, indent=1))
+        made.rename(directory)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def notes(directory: Path) -> Any:

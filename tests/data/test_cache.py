@@ -1,5 +1,6 @@
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,25 @@ def test_what_was_made_is_found_again(tmp_path, build):
 def test_another_key_is_made_beside_it(tmp_path, build):
     assert cached(tmp_path, "kind", {"a": 1}, build) != cached(tmp_path, "kind", {"a": 2}, build)
     assert build.calls == 2
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o002, 0o775), (0o077, 0o700)])
+def test_others_may_read_what_the_umask_lets_them_and_the_group_may_lock(tmp_path, build, umask, mode):
+    before = os.umask(umask)
+    try:
+        directory = cached(tmp_path / "cache", "kind", {}, build)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(directory.stat().st_mode) == mode
+    assert stat.S_IMODE((directory / "a.bin").stat().st_mode) == mode & 0o666
+    assert stat.S_IMODE(directory.with_name(f"{directory.name}.lock").stat().st_mode) == 0o664
+
+
+def test_what_is_whole_is_read_without_writing(tmp_path, build):
+    directory = cached(tmp_path, "kind", {}, build)
+    directory.with_name(f"{directory.name}.lock").unlink()
+    assert cached(tmp_path, "kind", {}, build) == directory
+    assert list(tmp_path.iterdir()) == [directory]
 
 
 def damage_byte(directory):
