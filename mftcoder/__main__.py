@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # Nothing here may import torch: --help, --cfg and completion answer at once.
 
+TEXTS = ("prompt", "system")  # keys whose values are what somebody wants to say, in no grammar of ours
 Task = Callable[["DictConfig"], "float | None"]
 
 
@@ -76,7 +77,7 @@ def parse(argv: list[str]) -> Command:
     words = [word for word in args.overrides if "=" not in word and not word.startswith("~")]
     if wrong := [word for word in words if word != words[0] or word not in known]:
         raise ConfigError([_not_a_verb(word, known) for word in wrong])
-    overrides = [word for word in args.overrides if word not in words]
+    overrides = [word if args.multirun else _literal(word) for word in args.overrides if word not in words]
     argv[1:] = [word for word in argv[1:] if word not in args.overrides] + overrides
     if args.shell_completion:
         words = _take_verb(known)
@@ -87,6 +88,17 @@ def parse(argv: list[str]) -> Command:
         multirun=args.multirun,
         asks=bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion),
     )
+
+
+def _literal(override: str) -> str:
+    """A text that is not in quotes, put so that Hydra and omegaconf take every character as it is."""
+    key, _, value = override.partition("=")
+    if key not in TEXTS or re.fullmatch(r"(['\"]).*\1", value, re.DOTALL):
+        return override
+    text = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # A backslash counts before an interpolation, a quote, and the end.
+    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    text = re.sub(r"(\\*)$", r"\1\1", text, count=1)
+    return f"{key}='{text}'"
 
 
 def _take_verb(known: Iterable[str]) -> list[str]:
@@ -152,19 +164,23 @@ def plain(error: BaseException, command: Command | None) -> BaseException:
     """The error itself, or a ConfigError that says what Hydra or omegaconf mean by it."""
     if isinstance(error, Refused):
         return error.error
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        choices = f"choices: {', '.join(error.options)}"
-        return ConfigError([f"{group}: {choice!r} is not a choice; {_near(choice, error.options)}{choices}"])
-    if isinstance(error, OverrideParseException):
-        return ConfigError([f"{error.override}: {error.message.splitlines()[0]}"])
     if isinstance(error, ConfigCompositionException) and command is not None and (faults := _unknown_keys(command)):
         return faults
-    if command is not None and (part := re.match(r"Could not override '([\w/]+)'", str(error))):
-        return ConfigError([f"{part[1]}: no part of {command.verb}; launch.py {command.verb} --cfg job shows its parts"])
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return ConfigError([f"{error}{f' ({error.__cause__})' if error.__cause__ else ''}"])
+        return ConfigError([_in_words(error, command.verb if command else "train")])
     return error
+
+
+def _in_words(error: HydraException | OmegaConfBaseException, verb: str) -> str:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}: {choice!r} is not a choice; {_near(choice, error.options)}choices: {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        reason = error.message.splitlines()[0]
+        return f"{error.override}: {reason}; texts go in quotes twice over, as in 'key=\"a (b), c\"'"
+    if part := re.match(r"Could not override '([\w/]+)'", str(error)):
+        return f"{part[1]}: no part of {verb}; launch.py {verb} --cfg job shows its parts"
+    return f"{error}{f' ({error.__cause__})' if error.__cause__ else ''}"
 
 
 def _unknown_keys(command: Command) -> ConfigError | None:
