@@ -30,8 +30,8 @@ def show(sweep_dir: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    jobs = sorted(sweep_dir.glob(f"*/{status.FILE}"), key=lambda file: int(file.parent.name.partition("-")[0]))
-    found = [(file.parent, word) for file in jobs if (word := status.read(file.parent)) is not None]
+    jobs = sorted((file.parent for file in sweep_dir.glob(f"*/{status.FILE}")), key=_place)
+    found = [(job, word) for job in jobs if (word := status.read(job)) is not None]
     done = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
     lowest = min((metric for metric in done if math.isfinite(metric)), default=None)
     overrides = {job: _overrides(job) for job, _ in found}
@@ -47,6 +47,12 @@ def show(sweep_dir: Path) -> None:
         Console().print(table)
     if any(sweep_dir.glob(f"*/{METRICS}")):
         print(f"compared in {draw(sweep_dir)}")
+
+
+def _place(job: Path) -> tuple[float, str]:
+    """By the number that its name begins with; names that someone chose for them (hydra.sweep.subdir) come last."""
+    number = job.name.partition("-")[0]
+    return (int(number) if number.isdecimal() else math.inf), job.name
 
 
 def _overrides(job: Path) -> list[str]:

@@ -18,6 +18,17 @@ def test_the_best_job_is_marked_and_the_page_written(tmp_path, capsys):
     assert (path / "0-abcdef00" / "report.html").is_file()
 
 
+def test_jobs_come_by_number_and_after_them_those_with_a_name_of_the_users(tmp_path, capsys):
+    """As with hydra.sweep.subdir=${hydra.job.override_dirname}."""
+    for name in ("optimizer.lr=0.1,seed=2", "10-b", "balancer=coba", "9-a"):
+        (tmp_path / name).mkdir()
+        status.update(tmp_path / name, state="completed", metric=1.0)
+    sweep.show(tmp_path)
+    printed = capsys.readouterr().out
+    places = [printed.index(name) for name in ("9-a", "10-b", "balancer=coba", "optimizer.lr=")]
+    assert places == sorted(places)
+
+
 @pytest.mark.parametrize("state", ["failed", "running"])
 def test_jobs_without_a_result_are_told_but_not_drawn(tmp_path, capsys, state):
     (tmp_path / "0-a").mkdir()

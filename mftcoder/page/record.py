@@ -47,7 +47,7 @@ class Record:
         return [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
 
     def best(self, name: str) -> tuple[float, float]:
-        """Step and value where a metric that was logged is lowest, the earliest such."""
+        """Step and value where a metric with a series is lowest, the earliest such."""
         return min(self.series(name), key=lambda point: point[1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import NamedTuple
 
 from mftcoder.page.record import Record
 
@@ -19,20 +20,27 @@ class Repeats:
     jobs: list[Record]
 
     def row(self, tasks: Sequence[str]) -> list[str]:
-        """Best and final loss of each task, means of them over the tasks, and when the tasks were at their best."""
-        best = [[job.best(f"valid/loss/{task}") for task in tasks] for job in self.jobs]
-        final = [[job.series(f"valid/loss/{task}")[-1][1] for task in tasks] for job in self.jobs]
-        cells = [
-            f"{mean(run[t][1] for run in best):.3f} / {mean(run[t] for run in final):.3f}" for t in range(len(tasks))
-        ]
-        steps = [[step for step, _ in run] for run in best]
+        """Best and final loss of each task, means of them over the tasks, and when the tasks were at their best.
+
+        A task that no job has validated has an empty cell and no part in the means.
+        """
+        courses = [_courses(job) for job in self.jobs]
+        steps = [[course.step for course in job.values()] for job in courses]
         return [
-            *cells,
-            spread([mean(loss for _, loss in run) for run in best]),
-            spread([mean(run) for run in final]),
+            *(_cell([job[task] for job in courses if task in job]) for task in tasks),
+            spread([mean(course.best for course in job.values()) for job in courses]),
+            spread([mean(course.final for course in job.values()) for job in courses]),
             f"{mean(map(mean, steps)):.0f}",
-            f"{mean(max(run) - min(run) for run in steps):.0f}",
+            f"{mean(max(job) - min(job) for job in steps):.0f}",
         ]
+
+
+class _Course(NamedTuple):
+    """Of one loss: the step at which it was lowest, what it was then, and what it was at last."""
+
+    step: float
+    best: float
+    final: float
 
 
 def headings(tasks: Sequence[str]) -> list[str]:
@@ -64,4 +72,18 @@ def spread(values: Sequence[float]) -> str:
 
 
 def _lowest(job: Record) -> float:
-    return mean(job.best(f"valid/loss/{task}")[1] for task in job.tasks)
+    return mean(course.best for course in _courses(job).values())
+
+
+def _courses(job: Record) -> dict[str, _Course]:
+    """The validation loss of each task that has one: a task without held-out samples has none."""
+    names = {task: f"valid/loss/{task}" for task in job.tasks}
+    return {
+        task: _Course(*job.best(name), series[-1][1]) for task, name in names.items() if (series := job.series(name))
+    }
+
+
+def _cell(courses: Sequence[_Course]) -> str:
+    if not courses:
+        return ""
+    return f"{mean(course.best for course in courses):.3f} / {mean(course.final for course in courses):.3f}"

@@ -1,5 +1,6 @@
 """Jobs over seeds are one row; their numbers are means over the seeds."""
 
+import json
 from statistics import mean, stdev
 
 from written_run import write_run
@@ -33,6 +34,22 @@ def test_a_row_holds_means_over_the_seeds(tmp_path):
     assert row["code, best / final"] == f"{code:.3f} / {code:.3f}"
     assert row["mean, best"] == row["mean, final"] == f"{mean(of_jobs):.3f} ± {stdev(of_jobs):.3f}"
     assert (row["best step, mean of tasks"], row["from first to last"]) == ("40", "0")
+
+
+def test_a_task_without_validation_losses_has_an_empty_cell_and_no_part_in_the_means(tmp_path):
+    """As where all of its samples are for training."""
+    for job in jobs(tmp_path):
+        lines = [{k: v for k, v in line.items() if k != "valid/loss/code"} for line in job.metrics]
+        (job.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    records = [read(job) for job in sorted(tmp_path.iterdir())]
+    coba, equal = repeats(records)
+    assert (coba.settings, equal.settings) == ({"balancer": "coba"}, {"balancer": "equal"})
+    tasks = records[0].tasks
+    row = dict(zip(headings(tasks), equal.row(tasks), strict=True))
+    docs = [job.metrics[-1]["valid/loss/docs & <notes>"] for job in records[:2]]
+    assert row["code, best / final"] == ""
+    assert row["mean, best"] == spread(docs)
+    assert "Over the seeds" in sweep_page(tmp_path, records)
 
 
 def test_one_value_has_no_spread():
