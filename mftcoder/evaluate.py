@@ -18,7 +18,7 @@ from mftcoder.core.errors import UserError
 from mftcoder.data.base import Data
 from mftcoder.data.collate import collate
 from mftcoder.engine.base import Engine
-from mftcoder.measures import valid_metrics
+from mftcoder.measures import Metrics, valid_metrics
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
@@ -71,11 +71,15 @@ def evaluate(
         raise UserError(_nothing(split))
     losses = validator.losses()
     metrics = valid_metrics(losses, corpus.tasks)
-    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    kept = {"checkpoint": checkpoint, "split": split, **finite}
-    (run_dir / "evaluation.json").write_text(json.dumps(kept, indent=1), encoding="utf-8")
-    Console().print(_table(losses, corpus.tasks, split))
+    if engine.rank == 0:
+        _keep(run_dir, metrics, checkpoint=checkpoint, split=split)
+        Console().print(_table(losses, corpus.tasks, split))
     return metrics["valid/loss"]
+
+
+def _keep(run_dir: Path, metrics: Metrics, **about: str | None) -> None:
+    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+    (run_dir / "evaluation.json").write_text(json.dumps({**about, **finite}, indent=1), encoding="utf-8")
 
 
 def _nothing(split: str) -> str:

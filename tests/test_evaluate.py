@@ -2,6 +2,9 @@
 
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +54,25 @@ def test_a_split_without_samples_is_refused_with_the_remedy(whole, evaluate):
     run_dir, _ = whole
     with pytest.raises(UserError, match=r"split=test: no task has a sample in it; take split=valid, or train with"):
         evaluate(f"checkpoint={run_dir}", "split=test")
+
+
+@pytest.mark.slow
+def test_of_two_processes_one_prints_the_table_and_keeps_the_numbers(whole, tmp_path):
+    two = ("engine=ddp", "engine.device=cpu", "engine.num_processes=2")
+    words = ("evaluate", f"checkpoint={whole[0]}", "split=valid", *two, f"hydra.run.dir={tmp_path / 'e'}")
+    launch = str(Path(__file__).parents[1] / "launch.py")
+    ended = subprocess.run([sys.executable, launch, *words], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("perplexity") == 1
+    assert "perplexity" not in (tmp_path / "e" / "ranks" / "1" / "stdout.log").read_text()
+    assert json.loads((tmp_path / "e" / "evaluation.json").read_text())["split"] == "valid"
+
+
+@pytest.mark.parametrize("pointer", ["latest", "best", "best-say"])
+def test_a_pointer_of_a_run_stands_for_the_step_that_it_names(whole, evaluate, pointer):
+    run_dir, _ = whole
+    step = (run_dir / "checkpoints" / pointer).read_text()
+    kept = evaluate(f"checkpoint={run_dir}/checkpoints/{pointer}")
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    line = next(m for m in lines if f"step_{m['step']:06d}" == step)
+    assert kept["valid/loss/say"] == pytest.approx(line["valid/loss/say"], rel=1e-6)
