@@ -3,7 +3,8 @@
     checkpoints/step_000100/   weights and their config as Hugging Face or PEFT lays them out
                                <part>.json, <part>.safetensors    optimizer, balancer, sampler, rng, progress
                                run.json, manifest.json            the run's configuration; every file's size and SHA-256
-    checkpoints/latest, best   text files with the name of a step
+    checkpoints/latest, best   text files with the name of a step; best-<task> where the best step of a task is kept.
+                               One that a resumed run has inherited is the absolute path of a step of the earlier run
 
 Each step is written under another name, synced, sealed with its manifest, and then renamed in one move, so that a run
 may be killed at any moment: what has a name and agrees with its manifest is whole, everything else is ignored.

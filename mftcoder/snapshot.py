@@ -42,7 +42,7 @@ class Snapshot:
     @property
     def name(self) -> str:
         """That of its directory."""
-        return f"{resumption.STEP}{self.step:06d}"
+        return name_of(self.step)
 
     def write(self, directory: Path) -> Path:
         """Write it below `directory` under another name, and give it its own once it is whole; where it then is.
@@ -72,18 +72,34 @@ class Snapshot:
         manifest.seal(staged, step=self.step, metrics=dict(self.metrics), versions=environment.versions(), **self.facts)
 
     def settle(self, directory: Path, *, saving_limit: int | None) -> None:
-        """Let the pointers name it, and delete the oldest steps beyond the limit, but none that is worth keeping."""
+        """Set the pointers, and delete the oldest steps beyond the limit, but none that is worth keeping."""
         manifest.write_text(directory / "latest", self.name)
-        for pointer, step in self.pointers.items():
-            if step == self.step:
-                manifest.write_text(directory / pointer, self.name)
+        for pointer in {"best", *self.pointers}:
+            self._point(directory / pointer, self.pointers.get(pointer))
         if saving_limit is None:
             return
-        kept = {f"{resumption.STEP}{step:06d}" for step in (self.step, *self.kept)}
+        kept = {name_of(step) for step in (self.step, *self.kept)}
         others = [path for path in resumption.steps(directory.parent) if path.name not in kept]
         room = max(saving_limit - len(kept), 0)
         for oldest in others[: len(others) - room]:
             manifest.remove(oldest)
+
+    def _point(self, pointer: Path, step: int | None) -> None:
+        """Let a pointer name its step where that is kept, and take it away where it would name another or none.
+
+        One from an earlier run, which is the path of a step there, stays as long as it is the right step.
+        """
+        named = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+        right = name_of(step) if step is not None and step in self.kept else None
+        if right is not None and named != right and (pointer.parent / right).is_dir():
+            manifest.write_text(pointer, right)
+        elif named is not None and Path(named).name != right:
+            pointer.unlink()
+
+
+def name_of(step: int) -> str:
+    """The directory of a step."""
+    return f"{resumption.STEP}{step:06d}"
 
 
 def clear(directory: Path) -> None:

@@ -156,6 +156,39 @@ def test_best_resumes_the_best_even_after_later_steps(tmp_path: Path) -> None:
     assert again.progress.step == 2
 
 
+@pytest.mark.parametrize("limit", [1, None])
+@pytest.mark.parametrize("keep", ["best", "best_by_task", "pareto"])
+def test_pointers_name_the_best_steps_that_are_kept_and_none_dangles(
+    tmp_path: Path, keep: str, limit: int | None
+) -> None:
+    run = Run(tmp_path, saving_limit=limit, keep=keep, checkpointing_steps=None)
+    pointers = {}
+    for step, a, b in ((1, 1.0, 3.0), (2, 2.0, 1.0), (3, 3.0, 2.0)):
+        run.progress.validations.append((step, {"a": a, "b": b}))
+        run.trained(step)
+        paths = (tmp_path / "checkpoints").glob("best*")
+        pointers = {path.name: path.read_text() for path in paths}
+        assert all((tmp_path / "checkpoints" / name).is_dir() for name in pointers.values())
+    by_task = {} if keep == "best" else {"best-a": "step_000001"}
+    assert pointers == {"best": "step_000002", "best-b": "step_000002", **by_task}
+
+
+def test_a_pointer_to_what_is_not_the_best_any_more_is_set_right(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for step, loss in ((1, 2.0), (2, 1.0)):
+        run.progress.validations.append((step, {"a": loss}))
+        run.trained(step)
+    again = Run(tmp_path, resume=str(tmp_path / "checkpoints" / "step_000001"))
+    assert again.checkpoints.restore(again.state)
+    again.progress.validations.append((3, {"a": 3.0}))
+    again.trained(3)
+    assert (tmp_path / "checkpoints" / "best").read_text() == "step_000001"
+    other = Run(tmp_path / "b", resume=str(tmp_path / "checkpoints" / "step_000002"))
+    assert other.checkpoints.restore(other.state)
+    other.trained(4)
+    assert not (tmp_path / "b" / "checkpoints" / "best").exists()
+
+
 def test_due_at_every_interval_and_at_every_new_best() -> None:
     checkpoints = Checkpoints(checkpointing_steps=10, saving_limit=2, keep="best", asynchronous=False)
     assert checkpoints.due(Progress(step=20))
