@@ -153,7 +153,10 @@ def texts(segments: Sequence[Segment], tokenization: Tokenization) -> Iterator[s
 def pretokenised(example: Pretokenised | Preference, vocabulary: int) -> Encoded:
     """The tokens as they came; ValueError if this tokenizer has no such ids, or if it is a pair."""
     if isinstance(example, Preference):
-        raise ValueError("a preference pair; expected a dialogue or a text")
+        raise ValueError(
+            "a preference pair, from which no objective learns; its chosen answer alone is learnt with "
+            "+data.tasks.<task>.columns.completion=chosen (columns.messages=chosen if that is a whole dialogue)"
+        )
     ids = example.ids
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
         raise ValueError(

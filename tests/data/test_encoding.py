@@ -17,6 +17,7 @@ from mftcoder.core.dialogue import Dialogue, Preference, Pretokenised, Turn
 from mftcoder.core.errors import UserError
 from mftcoder.data.encoding import Encoded, encode, encode_prompt
 from mftcoder.data.faults import Fault
+from mftcoder.data.record import parse
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
 from mftcoder.template.mftcoder import MFTCoder
@@ -236,6 +237,18 @@ def test_the_prompt_is_encoded_as_the_beginning_of_the_dialogue(tokenizer: PreTr
         assert int(np.argmax(whole.supervised)) == len(prompt)
 
 
+def test_the_chosen_half_of_a_preference_pair_is_learnt_as_the_refusal_says(tokenizer: PreTrainedTokenizerFast) -> None:
+    said = [{"role": "user", "content": "ok?"}, {"role": "assistant", "content": "ja"}]
+    whole = {"chosen": said, "rejected": [said[0], {"role": "assistant", "content": "nein"}]}
+    answer = {"prompt": "ok?", "chosen": "ja", "rejected": "nein"}
+    for record, columns in ((answer, {"completion": "chosen"}), (whole, {"messages": "chosen"})):
+        with pytest.raises(ValueError, match=f"columns.{next(iter(columns))}=chosen"):
+            encode([parse(record, "x:1", format=None, columns={})], template(), tokenizer)
+        example = parse(record, "x:1", format=None, columns=columns)
+        assert isinstance(example, Dialogue)
+        assert [(turn.role, turn.content) for turn in example.turns] == [("user", "ok?"), ("assistant", "ja")]
+
+
 def test_faults_are_collected_and_the_rest_is_encoded(tokenizer: PreTrainedTokenizerFast) -> None:
     good = Dialogue((Turn("user", "a"), Turn("assistant", "b")), "x:1")
     tools = Dialogue((Turn("user", "a"), Turn("assistant", "b"), Turn("tool", "c")), "x:2")
@@ -246,7 +259,7 @@ def test_faults_are_collected_and_the_rest_is_encoded(tokenizer: PreTrainedToken
     assert [e.source.origin for e in encoded] == ["x:1", "x:5"]
     assert [fault.origin for fault in faults] == ["x:2", "x:1", "x:4"]
     reasons = [fault.reason for fault in faults]
-    assert reasons[1] == "a preference pair; expected a dialogue or a text"
+    assert reasons[1].startswith("a preference pair, from which no objective learns; ")
     assert reasons[2] == "input_ids from 1 to 999; this tokenizer has those from 0 to 258"
     for example, reason in zip(examples[1:4], reasons, strict=True):
         with pytest.raises(ValueError, match=f"^{example.origin}: ") as error:
