@@ -52,9 +52,10 @@ class Trained:
 
 
 def find(checkpoint: str | None, *, model: CausalLM | FromRun, quantization: Quantization | FromRun | None) -> Trained:
-    """What `checkpoint` means: a run (its latest step), a step, any directory with an adapter or a model, or None.
+    """What `checkpoint` means: a run (its latest step), a step, a file that names one (checkpoints/best), or None.
 
-    Without a checkpoint, "run" quantises nothing. Raises UserError where there is no such checkpoint.
+    Any other directory with an adapter or a model will do as well. Without a checkpoint, "run" quantises nothing.
+    Raises UserError where there is no such checkpoint.
     """
     weights = None if checkpoint is None else _weights(Path(checkpoint))
     if weights is None and quantization == "run":
@@ -97,7 +98,7 @@ def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
 
 
 def _weights(path: Path) -> Path:
-    """The directory of the weights that `path`, a run's or a step's or any other, stands for."""
+    """The directory of the weights that `path`, a run's, a step's, a pointer's or any other, stands for."""
     pointer = path / resumption.STEPS / "latest" if path.is_dir() else path
     if pointer.is_file():
         path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
@@ -105,5 +106,5 @@ def _weights(path: Path) -> Path:
         return path.resolve()
     raise UserError(
         f"checkpoint={path}: neither a run (with {resumption.STEPS}/latest) nor a directory with {ADAPTER} or "
-        "model.safetensors; give the path of a run, or of one of its steps"
+        f"model.safetensors; give the path of a run, of its {resumption.STEPS}/best, or of one of its steps"
     )

@@ -95,9 +95,19 @@ def test_no_checkpoint_and_no_model_is_refused():
         find(None, model="run", quantization="run")
 
 
+def test_a_pointer_may_lead_to_another_run(run, tmp_path):
+    """As that of a run that was resumed, and has seen nothing better yet."""
+    (tmp_path / "checkpoints").mkdir()
+    step = run.directory / "checkpoints" / "step_000002"
+    (tmp_path / "checkpoints" / "best").write_text(str(step))
+    assert find(str(tmp_path / "checkpoints" / "best"), model="run", quantization="run").weights == step
+
+
 def test_a_place_without_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"checkpoint=.*: neither a run \(with checkpoints/latest\) nor"):
         find(str(tmp_path), model="run", quantization="run")
+    with pytest.raises(UserError, match=r"checkpoint=.*best: .*give the path of a run, of its checkpoints/best, or of"):
+        find(str(tmp_path / "checkpoints" / "best"), model="run", quantization="run")
     with pytest.raises(UserError, match=r"checkpoint=.*absent"):
         find(str(tmp_path / "absent"), model="run", quantization="run")
 
