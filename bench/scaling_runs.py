@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from train_inputs import memory
 from train_trainer import make_trainer
 
+from mftcoder import resumption
 from mftcoder.checkpoint import Checkpoints
 from mftcoder.config import build, load
 from mftcoder.core.batch import Sample
@@ -144,7 +145,7 @@ def checkpoints(directory: Path) -> Result:
             slower[kind].append(sum(steps(trainer, 0, BETWEEN)))
             saver._settle()  # so that the steps of the next kind have the machine to themselves
     step = median(plain)
-    newest = savers["synchronous"].latest
+    newest = resumption.newest(directory / "synchronous")
     assert newest is not None
     size = sum(file.stat().st_size for file in newest.iterdir())
     found: Result = {"step_seconds": step, "bytes": size}

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mftcoder import resumption, snapshot
+from mftcoder import resumption, rundir, snapshot
 from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Keep, Progress
@@ -74,7 +76,8 @@ class Checkpoints:
         and data, a digest of each task's tokens. resume: none | auto | latest | best | the path of a run or a step.
         resume_force: go on although configuration or facts differ.
         Sets last, the step that was saved or loaded last (rank 0), and metrics, those of the step that was loaded.
-        Every rank must call it; all raise UserError where the directory cannot be written.
+        Every rank must call it; all raise UserError where the directory cannot be written, or another process trains
+        in it.
         """
         self.run_dir = run_dir
         self.engine = engine
@@ -87,12 +90,7 @@ class Checkpoints:
         self.last: Path | None = None
         self.metrics: dict[str, float] = {}
         self.directory = run_dir / resumption.STEPS
-        self._agree(lambda: snapshot.clear(self.directory))
-
-    @property
-    def latest(self) -> Path | None:
-        """The newest step of this run that verifies (rank 0)."""
-        return resumption.newest(self.run_dir)
+        self._agree(self._take)
 
     def due(self, progress: Progress) -> bool:
         """Whether to save now: at every interval, and whenever the run has never been better."""
@@ -129,14 +127,16 @@ class Checkpoints:
     def finish(self) -> None:
         """Wait for what is still being written; every rank must call it."""
         self._settle()
-        self.writer.shutdown()
+        self.abandon()
 
     def abandon(self) -> None:
-        """Let what is being written be finished, without asking the other ranks."""
+        """Let what is being written be finished, and give up the directory, without asking the other ranks."""
         self.writer.shutdown()
+        if self.engine.rank == 0:
+            self.give_up()
 
     def restore(self, state: State) -> bool:
-        """Go on from what `resume` means, if it means anything; every rank must call it.
+        """Continue from the checkpoint that `resume` selects, if any; every rank must call it.
 
         Raises UserError where no whole checkpoint is found but one is demanded, where the data are not the same, where
         something else differs with resume=auto, and where the saved weights do not fit.
@@ -154,6 +154,11 @@ class Checkpoints:
         self._settle()
         step = self._agree(self._last_whole)
         self._load(state, step, {name: part for name, part in _parts(state).items() if name not in but})
+
+    def _take(self) -> None:
+        """First the lock: what lies there half-written may be what a run that is alive is writing."""
+        self.give_up = weakref.finalize(self, os.close, rundir.hold(self.run_dir))
+        snapshot.clear(self.directory)
 
     def _load(self, state: State, step: Path, parts: Mapping[str, Stateful]) -> None:
         try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import logging
+import os
 import shutil
+import socket
 import sys
 from collections.abc import Mapping
 from itertools import count
@@ -21,7 +25,9 @@ from mftcoder.environment import describe
 if TYPE_CHECKING:
     from omegaconf import ListConfig
 
-CONFIG, HYDRA = "config.yaml", ".hydra"
+log = logging.getLogger(__name__)
+
+CONFIG, HYDRA, LOCK = "config.yaml", ".hydra", ".lock"
 
 
 def register_resolvers() -> None:
@@ -58,13 +64,46 @@ def short_hash(overrides: ListConfig) -> str:
 
 
 def discard(run_dir: Path) -> None:
-    """Remove a directory that Hydra made for a run that could not begin."""
+    """Remove the directory of a run that could not begin, unless more is in it than what Hydra wrote."""
     if {path.name for path in run_dir.iterdir()} <= {HYDRA}:
         shutil.rmtree(run_dir)
 
 
+def hold(run_dir: Path) -> int:
+    """Keep other processes from training in a directory as long as this one lives, or until it closes what is returned.
+
+    The lock is POSIX's, which the system takes back however a process ends, over NFS too. It belongs to the process:
+    one that holds it gets it again, but gives it up with the first descriptor that it closes.
+    Raises UserError where another process has it, or the directory cannot be written.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"{run_dir} cannot be written: {error}; mend its permissions, or choose another") from error
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
+        os.close(descriptor)
+        raise UserError(
+            f"hydra.run.dir={run_dir}: {holder or 'another process'} trains in it; "
+            "wait until it has ended, stop it, or take another directory"
+        ) from error
+    except OSError as error:
+        log.warning("%s: this file system has no locks (%s); start no second run in it meanwhile", run_dir, error)
+    else:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    return descriptor
+
+
 def begin(run_dir: Path, tree: Mapping[str, Any]) -> None:
-    """Write what is about to run, and where, and that it is running; no secret stays in any file."""
+    """Write what is about to run, and where, and that it is running; no secret stays in any file.
+
+    Raises UserError, and writes nothing, where another process trains in the directory.
+    """
+    os.close(hold(run_dir))
     hidden = [value for _, value in secrets.find(tree)]
     write_text(run_dir / CONFIG, yaml.safe_dump(secrets.masked(tree), sort_keys=False, allow_unicode=True))
     environment = json.dumps(describe(sys.orig_argv), indent=1) + "\n"

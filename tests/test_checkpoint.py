@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from errno import ENOSPC
@@ -264,6 +266,36 @@ def test_what_a_crash_left_half_written_is_cleared_and_never_chosen(tmp_path: Pa
     assert resumed.progress.step == 1
     resumed.trained(3)
     assert manifest.faults(directory / "step_000003") == []
+
+
+def stuck_in_saving(run_dir: Path) -> int:
+    """A process that has written half of a checkpoint, and stays there."""
+    there, here = os.pipe()
+
+    def stay(*_: object, **__: object) -> None:
+        os.write(here, b"!")
+        signal.pause()
+
+    if (pid := os.fork()) == 0:
+        manifest.seal = stay
+        Run(run_dir).save()
+    assert os.read(there, 1) == b"!"
+    os.close(there)
+    os.close(here)
+    return pid
+
+
+def test_what_a_living_run_is_writing_is_not_cleared_away(tmp_path: Path) -> None:
+    pid = stuck_in_saving(tmp_path)
+    try:
+        with pytest.raises(UserError, match=rf"hydra.run.dir={tmp_path}: process {pid} on .* trains in it"):
+            Run(tmp_path)
+        assert [name[:19] for name in names(tmp_path)] == [".staged-step_000000"]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    Run(tmp_path).save()
+    assert names(tmp_path) == ["latest", "step_000000"]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:

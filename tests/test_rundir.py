@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from crashes import forked
 from omegaconf import OmegaConf
 
 from mftcoder import rundir, secrets, status
@@ -62,6 +67,50 @@ def test_begin_writes_what_runs_without_its_secrets(tmp_path: Path) -> None:
     assert status.read(run_dir) == Status(state="running")
     environment = json.loads((run_dir / "environment.json").read_text())
     assert {"argv", "git", "versions", "gpus", "host"} <= environment.keys()
+
+
+def held(run_dir: Path) -> int:
+    """A process that holds the directory, until it is killed."""
+    there, here = os.pipe()
+    if (pid := os.fork()) == 0:
+        rundir.hold(run_dir)
+        os.write(here, b"!")
+        signal.pause()
+    assert os.read(there, 1) == b"!"
+    os.close(there)
+    os.close(here)
+    return pid
+
+
+def test_no_run_begins_where_another_process_trains_until_that_is_dead(tmp_path: Path) -> None:
+    rundir.begin(tmp_path, {"mine": 1})
+    pid = held(tmp_path)
+    for attempt in (rundir.hold, lambda run_dir: rundir.begin(run_dir, {"mine": 2})):
+        with pytest.raises(UserError, match=re.escape(f"{tmp_path}: process {pid} on {socket.gethostname()} trains")):
+            attempt(tmp_path)
+    assert rundir.read_config(tmp_path) == {"mine": 1}
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    rundir.begin(tmp_path, {"mine": 3})
+    assert rundir.read_config(tmp_path) == {"mine": 3}
+
+
+def test_the_process_that_holds_a_directory_may_take_it_again_and_give_it_up(tmp_path: Path) -> None:
+    first, second = rundir.hold(tmp_path), rundir.hold(tmp_path)
+    os.close(first)
+    os.close(second)
+    assert forked(lambda: rundir.hold(tmp_path)) == 0
+
+
+def test_a_file_system_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    os.close(rundir.hold(tmp_path))
+    assert f"{tmp_path}: this file system has no locks" in caplog.text
 
 
 @pytest.mark.parametrize(
