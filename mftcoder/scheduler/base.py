@@ -28,7 +28,7 @@ class Schedule(ABC):
     def learning_rate(self, peak: float, step: int, total_steps: int) -> float:
         """The learning rate of step `step` (from 0) of `total_steps`, for the peak learning rate `peak`.
 
-        The first step has peak / warm-up steps and the last step min_lr: neither end wastes a step at 0.
+        The first step has peak / warm-up steps, never 0; the last has min_lr, and where that is 0 changes nothing.
         Raises UserError where min_lr is above `peak`.
         """
         if self.min_lr > peak:
