@@ -18,7 +18,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-CHUNK_BYTES = 64 * 2**20
+CHUNK_BYTES = 64 * 2**20  # of float logits
+# On a GPU: at least 256 positions of vocabularies up to 256k, from where on the arithmetic takes longer than reading
+# the head once a chunk. Memory that happens to be free does not count: with it the sums' last bits would change.
+CUDA_CHUNK_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +189,10 @@ def _accumulator(tensor: Tensor) -> torch.dtype:
 
 
 def _chunk_tokens(head: nn.Module, hidden: Tensor) -> int:
-    """Positions whose float logits fit the budget: a fixed one on the CPU, an eighth of what is free on a GPU."""
-    budget = torch.cuda.mem_get_info(hidden.device)[0] // 8 if hidden.is_cuda else CHUNK_BYTES
+    """Positions whose float logits fit the budget: the same in every run, and with it the order of all sums."""
+    budget = CUDA_CHUNK_BYTES if hidden.is_cuda else CHUNK_BYTES
     vocabulary = cast(Tensor, head.weight).shape[0]
-    return max(16, int(budget // (vocabulary * _accumulator(hidden).itemsize)))
+    return max(16, budget // (vocabulary * _accumulator(hidden).itemsize))
 
 
 Kernel = Callable[[Tensor, nn.Module, Targets, Transform], tuple[Tensor, Tensor]]

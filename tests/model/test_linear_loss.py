@@ -1,10 +1,13 @@
 """The fused loss against the dense one and against hand-written sums."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mftcoder.model.linear_loss import Targets, Transform, dense_cross_entropy, linear_cross_entropy
+from mftcoder.model.linear_loss import Targets, Transform, _chunk_tokens, dense_cross_entropy, linear_cross_entropy
 
 M, H, V, T = 37, 12, 53, 4
 TRANSFORMS = [Transform(), Transform(scale=0.25), Transform(softcap=3.0), Transform(scale=2.0, softcap=1.5)]
@@ -151,6 +154,21 @@ def test_a_frozen_head_gets_no_gradient_and_no_grad_mode_computes_none():
         loss, totals = linear_cross_entropy(hidden, head, targets, Transform())
     assert not loss.requires_grad
     torch.testing.assert_close(totals, dense_cross_entropy(hidden, head, targets, Transform())[1])
+
+
+@pytest.mark.parametrize(("device", "budget"), [("cpu", 64 * 2**20), ("cuda", 256 * 2**20)])
+def test_a_chunk_is_the_same_whatever_memory_is_free(device, budget, monkeypatch):
+    """Else the sums of two runs on one machine would be in another order."""
+
+    def asked(*_):
+        raise AssertionError("the free memory was asked for")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", asked)
+    with FakeTensorMode():
+        hidden = torch.empty(9, H, device=device)
+        for vocabulary, tokens in ((1000, budget // 4000), (10**9, 16)):
+            head = SimpleNamespace(weight=torch.empty(vocabulary, H, device=device))
+            assert _chunk_tokens(head, hidden) == tokens
 
 
 def test_logits_never_exist_at_once():
