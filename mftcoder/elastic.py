@@ -30,12 +30,19 @@ PATIENCE = 600  # seconds that workers have to save and stop after they were ask
 class Ending:
     """How the workers of this machine ended.
 
-    asked: whether they were asked to stop. rank, how: which failed first, and with what exit code or signal.
+    asked: whether they were asked to stop. rank, how: which failed first, and with what exit code or signal. killed:
+    that signal was the kernel's or somebody's, not that of the agent, which ends the others.
     """
 
     asked: bool = False
     rank: int | None = None
     how: str | None = None
+    killed: bool = False
+
+    @property
+    def reason(self) -> str:
+        """What is noted of it."""
+        return f"ended with {self.how}{': out of memory?' if self.how == 'SIGKILL' else ''}"
 
 
 def run_workers(
@@ -74,12 +81,19 @@ def run_workers(
         try:
             elastic_launch(launch, sys.executable)("-u", "-m", "mftcoder.worker", str(run_dir))
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-            return Ending(rank=rank, how=how)
+            return _cause(error)
         except SignalException:
             return Ending(asked=True)
     return Ending()
+
+
+def _cause(error: ChildFailedError) -> Ending:
+    """The rank that failed first; but one that a signal ended goes before those that only missed it."""
+    killed = (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
+    failures = sorted(error.failures.items(), key=lambda item: (-item[1].exitcode not in killed, item[1].timestamp))
+    rank, failure = failures[0]
+    how = failure.signal_name() if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+    return Ending(rank=rank, how=how, killed=-failure.exitcode in killed)
 
 
 class RankLogs(LogsSpecs):

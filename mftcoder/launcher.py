@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from mftcoder import config, rundir, secrets, status, world
-from mftcoder.core.errors import ConfigError, Preempted, Refused, WorkerError
+from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
 from mftcoder.worker import log_plainly, work
 from mftcoder.world import Meeting, World
 
@@ -57,7 +57,12 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
             raise
         rundir.discard(run_dir)
         raise Refused(error) from error
-    return _launch(tree, shape, run_dir, sweep, meeting)
+    try:
+        return _launch(tree, shape, run_dir, sweep, meeting)
+    except (UserError, WorkerError) as error:
+        if sweep:
+            raise
+        raise Refused(error) from error
 
 
 def fit(tree: dict[str, Any], others: World | None) -> Shape:
@@ -129,12 +134,12 @@ def _in_workers(tree: Mapping[str, Any], shape: Shape, run_dir: Path, *, serves:
 
 def _outcome(run_dir: Path, ending: Ending) -> float | None:
     """The metric of a run whose workers have ended; raises Preempted or WorkerError where there is none."""
-    if (word := status.read(run_dir)) is None or word.state == "running":
-        if ending.asked:
-            status.update(run_dir, state="preempted", reason="stopped before it could save anything")
-        else:
-            status.fail(run_dir, reason=f"ended with {ending.how}", rank=ending.rank or 0)
-        word = status.read(run_dir)
+    said = (status.read(run_dir) or status.Status(state="running")).state
+    if said == "running" and ending.asked:
+        status.update(run_dir, state="preempted", reason="stopped before it could save anything")
+    elif said == "running" or (said == "failed" and ending.killed):  # Others fail for want of the one that was killed.
+        status.update(run_dir, state="failed", reason=ending.reason, rank=ending.rank or 0)
+    word = status.read(run_dir)
     assert word is not None
     if word.state == "completed":
         return word.metric

@@ -30,7 +30,7 @@ def toy(
     name: str,
     value: float,
     action: Literal[
-        "return", "nothing", "raise", "refuse", "load", "wait", "wait_once", "ignore", "sum", "kill", "abort"
+        "return", "nothing", "raise", "refuse", "load", "wait", "wait_once", "ignore", "sum", "kill", "abort", "miss"
     ],
     rank: int,
     service: dict[str, str],
@@ -67,9 +67,11 @@ def toy(
         with StopRequest():
             (run_dir / f"ready{here}").touch()
             time.sleep(60)
-    if action in ("raise", "kill", "abort") and "RANK" in os.environ:
+    if action == "miss" and here != rank:
+        _miss(run_dir, rank)
+    if action in ("raise", "kill", "abort", "miss") and "RANK" in os.environ:
         _alone(run_dir, here, rank)
-    if action == "kill":
+    if action in ("kill", "miss"):
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "abort":
         os._exit(3)
@@ -87,6 +89,16 @@ def _alone(run_dir: Path, here: int, rank: int) -> None:
     if here != rank:
         with StopRequest():
             time.sleep(60)
+
+
+def _miss(run_dir: Path, other: int) -> None:
+    """Fail as collectives do as soon as the other process is gone."""
+    while not (facts := run_dir / f"facts{other}.json").exists():
+        time.sleep(0.01)
+    pid = json.loads(facts.read_text())["pid"]
+    while Path(f"/proc/{pid}/stat").exists() and ") Z" not in Path(f"/proc/{pid}/stat").read_text():
+        time.sleep(0.001)
+    raise RuntimeError("connection reset by peer")
 
 
 def _wait(run_dir: Path, here: int) -> None:

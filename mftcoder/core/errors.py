@@ -21,19 +21,19 @@ class ConfigError(UserError):
         return type(self), (self.faults,)  # Sweeps send errors between processes.
 
 
-class Refused(SystemExit):
-    """A ConfigError on its way through Hydra, which would add words of its own to any other exception."""
+class WorkerError(RuntimeError):
+    """A run failed in its worker processes; the message says why, they have shown where."""
 
-    def __init__(self, error: ConfigError) -> None:
+
+class Refused(SystemExit):
+    """An error that is a message, on its way through Hydra, which would add words of its own to any other exception."""
+
+    def __init__(self, error: UserError | WorkerError) -> None:
         super().__init__(2)
         self.error = error
 
     def __str__(self) -> str:
         return str(self.error)
-
-
-class WorkerError(RuntimeError):
-    """A run failed in its worker processes; the message says why, they have shown where."""
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
