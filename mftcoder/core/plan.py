@@ -27,9 +27,10 @@ class Plan:
     with up to sample_tokens tokens.
     non_finite: what a NaN or infinite loss or gradient leads to; no rank ever updates on it. loss_spike: what a loss
     leads to that is over loss_spike_factor times the median of the last loss_spike_window losses. rollback: back to the
-    last checkpoint, and on from there with the data that comes next; skipped and repeated batches are those since then.
+    last checkpoint, of which there must be one, and on from there with the data that comes next; skipped and repeated
+    batches are those since then.
     torch_compile: compile the decoder layers (see mftcoder.model.compiling).
-    anomaly_limit: so many skips or rollbacks in a row are allowed.
+    anomaly_limit: most skips or rollbacks in a row without getting past the step that failed; one more stops the run.
     """
 
     num_train_epochs: float

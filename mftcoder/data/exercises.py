@@ -100,14 +100,14 @@ def unit_tests(path: Path, documented: dict[str, Function]) -> Iterator[Exercise
     """The test methods of one file that call a documented function of the package, and are named after it."""
     source, tree = parse(path)
     lines = source.splitlines()
-    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
-        for node in owner.body:
-            if isinstance(node, Definition) and (tested := target(node, documented)):
-                text = textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
-                summary = tested.doc.split("\n\n")[0]
-                if len(text) <= LONGEST_TEST:
-                    question = f"Write a unit test for `{tested.signature}`.\n\n{summary}"
-                    yield Exercise(tested.package, question, code(text))
+    owners = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    methods = (node for owner in owners for node in owner.body if isinstance(node, Definition))
+    for test, tested in ((test, target(test, documented)) for test in methods):
+        text = textwrap.dedent("\n".join(lines[test.lineno - 1 : test.end_lineno]))
+        if tested and len(text) <= LONGEST_TEST:
+            summary = tested.doc.split("\n\n")[0]
+            question = f"Write a unit test for `{tested.signature}`.\n\n{summary}"
+            yield Exercise(tested.package, question, code(text))
 
 
 def target(test: Definition, documented: dict[str, Function]) -> Function | None:

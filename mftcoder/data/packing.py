@@ -126,7 +126,7 @@ class Packer:
     def fill(self, room: int) -> None:
         """Draw until nothing fits into `room` tokens: whoever's turn it is, and at the end whatever fits best.
 
-        What fits is left where its task has had too much already, be the pack never so empty.
+        What fits is left where its task has had too much already, however empty the pack is.
         """
         close = int(room * CLOSING)
         while room and (open_tasks := self._open()):

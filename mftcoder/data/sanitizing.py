@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer
 
-from mftcoder.core.dialogue import Dialogue
+from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.template.base import Sanitize, Segment, any_of
 
 STAND_INS = 0x100000  # in a private plane of Unicode, which texts do not use
@@ -56,16 +56,12 @@ class Sanitizer:
             )
         if private := self.reserved.search(everything):
             raise ValueError(f"holds the control token {found[0]!r} and the private character U+{ord(private[0]):X}")
-        turns = [
-            replace(
-                turn,
-                content=self.hidden_in(turn.content),
-                tool_calls=self.hidden_in(turn.tool_calls),
-                extra=self.hidden_in(turn.extra),
-            )
-            for turn in dialogue.turns
-        ]
-        return replace(dialogue, turns=tuple(turns), tools=self.hidden_in(dialogue.tools)), True
+        turns = tuple(map(self._hidden_in_turn, dialogue.turns))
+        return replace(dialogue, turns=turns, tools=self.hidden_in(dialogue.tools)), True
+
+    def _hidden_in_turn(self, turn: Turn) -> Turn:
+        said, calls, extra = map(self.hidden_in, (turn.content, turn.tool_calls, turn.extra))
+        return replace(turn, content=said, tool_calls=calls, extra=extra)
 
     def hidden_in(self, value: Any) -> Any:
         """`value` with the control tokens of all its strings hidden."""
