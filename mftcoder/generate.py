@@ -50,10 +50,8 @@ def generate(
     name: of the directory that runs go to. run_dir: where answers go that `output` gives no other place.
     Raises UserError for what cannot be answered.
     """
-    if prompt is not None and prompts is not None:
-        raise UserError(f"prompt={prompt!r} and prompts={prompts!r}: give one of the two")
-    if per_device_eval_batch_size < 1:
-        raise UserError(f"per_device_eval_batch_size: {per_device_eval_batch_size} is below 1")
+    if faults := list(_impossible(prompt, prompts, output, per_device_eval_batch_size)):
+        raise UserError("\n".join(faults))
     seed_all(seed)
     trained = find(checkpoint, model=model, quantization=quantization)
     net, tokenizer = trained.load(choose_device(device))
@@ -65,6 +63,20 @@ def generate(
         assistant.say(Dialogue((*opening(system), Turn("user", prompt)), "prompt"))
     else:
         converse(assistant, system)
+
+
+def _impossible(prompt: str | None, prompts: str | None, output: str | None, batch_size: int) -> Iterator[str]:
+    """What can be said before a model is loaded."""
+    if prompt is not None and prompts is not None:
+        yield f"prompt={prompt!r} and prompts={prompts!r}: give one of the two"
+    if prompts is not None and not Path(prompts).is_file():
+        yield f"prompts={prompts}: no such file; expected JSON lines with a `prompt` or a dialogue each"
+    if output is not None and Path(output).is_dir():
+        yield f"output={output}: is a directory; name a file in it"
+    if output is not None and prompts is not None and Path(output).resolve() == Path(prompts).resolve():
+        yield f"output={output}: the answers would replace the prompts; name another file"
+    if batch_size < 1:
+        yield f"per_device_eval_batch_size: {batch_size} is below 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +147,6 @@ def read_questions(source: Path, system: str | None) -> list[tuple[dict[str, Any
     A record is `{"prompt": …}` or of any shape that can be trained on; a last turn of the assistant, the reference, is
     taken off. Raises UserError with all records that hold no question.
     """
-    if not source.is_file():
-        raise UserError(f"prompts={source}: no such file; expected JSON lines with a `prompt` or a dialogue each")
     faults: list[Fault] = []
     questions = list(_questions(source, system, faults))
     refuse(faults, rows=len(questions) + len(faults), max_fraction=0.0, remedy="mend them, or take them out")

@@ -99,11 +99,19 @@ def test_draws_follow_the_seed(run, tmp_path, capsys):
     assert said[0] == said[1] != said[2]
 
 
-def test_two_kinds_of_prompts_are_refused(run, tmp_path):
-    with pytest.raises(UserError, match="give one of the two"):
-        call(run, tmp_path, "prompt=a", "prompts=b")
-    with pytest.raises(UserError, match="per_device_eval_batch_size: 0"):
-        call(run, tmp_path, "per_device_eval_batch_size=0")
+def test_faults_are_refused_together_before_a_model_is_loaded(tmp_path):
+    (tmp_path / "prompts.jsonl").touch()
+    asked = ("checkpoint=nowhere", f"prompts={tmp_path}/prompts.jsonl")
+    cases = {
+        (*asked, "prompt=a", "per_device_eval_batch_size=0"): "give one of the two\nper_device_eval_batch_size: 0",
+        (*asked, f"output={tmp_path}"): "is a directory; name a file in it",
+        (*asked, f"output={tmp_path}/x/../prompts.jsonl"): "the answers would replace the prompts",
+        ("checkpoint=nowhere", "prompts=absent.jsonl"): "prompts=absent.jsonl: no such file",
+    }
+    for overrides, fault in cases.items():
+        verb, parts = config.verb(config.load(*overrides, config_name="generate"))
+        with pytest.raises(UserError, match=fault):
+            verb(**parts, run_dir=tmp_path)
 
 
 def test_all_unusable_records_are_named(tmp_path):
@@ -114,8 +122,6 @@ def test_all_unusable_records_are_named(tmp_path):
     for line, reason in ((2, "not JSON"), (3, "fit no shape"), (4, "holds no question")):
         assert f"{source}:{line}: " in str(error.value)
         assert reason in str(error.value)
-    with pytest.raises(UserError, match="no such file"):
-        read_questions(tmp_path / "absent.jsonl", None)
 
 
 def test_impossible_settings_are_refused_before_anything_is_loaded():
