@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,5 +97,20 @@ def test_f3_f14_one_of_two_processes_is_asked_to_stop_and_one_goes_on(whole, run
 def test_f14_one_process_stopped_and_two_go_on(whole, options, tmp_path, engine):
     step = whole[0] / "checkpoints" / "step_000004"
     ended = launch(options, tmp_path / "a", f"engine={engine}", f"resume={step}")
+    assert ended.returncode == 0, ended.stdout
+    assert "differs" not in ended.stdout
+    close(tmp_path / "a", whole[0])
+
+
+@pytest.mark.slow
+def test_f14_two_go_on_by_themselves_only_with_the_batch_that_one_had(whole, options, tmp_path):
+    step = whole[0] / "checkpoints" / "step_000004"
+    shutil.copytree(step, tmp_path / "a" / "checkpoints" / step.name)
+    doubled = "training.per_device_train_batch_size=2"
+    refused = launch(options, tmp_path / "a", "engine=ddp", doubled, "resume=auto")
+    assert refused.returncode == 1, refused.stdout
+    assert "packs of a global batch: 4 there, 8 here; training.gradient_accumulation_steps=1 keeps it" in refused.stdout
+    kept = (doubled, "training.gradient_accumulation_steps=1")
+    ended = launch(options, tmp_path / "a", "engine=ddp", *kept, "resume=auto")
     assert ended.returncode == 0, ended.stdout
     close(tmp_path / "a", whole[0])
