@@ -35,8 +35,8 @@ class Anomalies:
     tasks: names by id. run_dir: where anomalies.jsonl goes, one object a line: step, kind, answer, loss, losses by
     task, grad_norm, and rows of the samples by task.
     recent: the last finite losses, a window that a spike has to stand out of: the median of a window is hardly moved
-    by the spikes in it, and follows where a loss stays up. in_a_row: steps that were left out or gone back from since
-    the run last got past such a step, `furthest`.
+    by the spikes in it, and follows where a loss stays up. in_a_row: steps skipped or rolled back since the run last
+    got past `furthest`, the latest step that failed.
     """
 
     plan: Plan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mftcoder.core.progress import Progress
+from mftcoder.page.record import lines, pairs
 
 LINES = 10  # of each text shown
 
@@ -24,10 +24,11 @@ def show(progress: Progress, run_dir: Path) -> None:
         console.width = max(120, console.width)
     if progress.validations:
         console.print(_losses(progress))
-    path = run_dir / "samples.jsonl"
-    answers = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    for before, after in _pairs(answers):
-        console.print(_answers(before, after))
+    shown: set[str] = set()
+    for before, after in pairs(lines(run_dir / "samples.jsonl")):
+        if before is not after and before["task"] not in shown:
+            console.print(_answers(before, after))
+            shown.add(before["task"])
     console.print(Text(f"Everything is in {run_dir}"), soft_wrap=True)
 
 
@@ -40,16 +41,6 @@ def _losses(progress: Progress) -> Table:
         assert best is not None, "a task that was validated has a best"
         table.add_row(Text(task), f"{first:.4f}", f"{best[1]:.4f}", str(best[0]), f"{best[1] - first:+.4f}")
     return table
-
-
-def _pairs(answers: list[dict[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The first prompt of each task, answered at the first and at the last step."""
-    pairs: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
-    for answer in answers:
-        before, _ = pairs.setdefault(answer["task"], (answer, answer))
-        if answer["prompt"] == before["prompt"]:
-            pairs[answer["task"]] = (before, answer)
-    return [(before, after) for before, after in pairs.values() if before is not after]
 
 
 def _answers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:

@@ -157,9 +157,10 @@ class GradientBalancer(Balancer):
         return torch.ones(len(counts), dtype=torch.float64)
 
     def combine(self, step: int, gradients: Tensor, weights: Tensor) -> Tensor:
-        """From gradients [T, P] of the tasks' mean losses and weights [T] (sum 1), the update direction [P].
+        """From gradients [T, P] of the tasks' mean losses and weights [T], the update direction [P].
 
         The rows of absent tasks are zero, and so are their weights. Called after weights and before observe.
+        The weights sum to 1 with normalization=step, with normalization=expected on average over the steps.
         """
         gram = (gradients @ gradients.T).double().cpu()
         return self.coefficients(step, gram, weights.double().cpu()).to(gradients) @ gradients

@@ -60,11 +60,16 @@ def read(path: Path) -> Record:
     typed = yaml.safe_load(_text(overrides)) or []
     return Record(
         path=path,
-        metrics=_lines(metrics),
-        samples=_lines(path / "samples.jsonl"),
+        metrics=lines(metrics),
+        samples=lines(path / "samples.jsonl"),
         config=_text(path / "config.yaml"),
         overrides=dict(override.lstrip("+~").partition("=")[::2] for override in typed),
     )
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, none where it is absent; the last line may still be being written."""
+    return [json.loads(line) for line in _text(path).splitlines(keepends=True) if line.endswith("\n")]
 
 
 def pairs(samples: list[dict[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
@@ -78,9 +83,3 @@ def pairs(samples: list[dict[str, Any]]) -> list[tuple[Mapping[str, Any], Mappin
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.is_file() else ""
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; the last line may still be being written."""
-    lines = _text(path).splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]

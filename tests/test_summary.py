@@ -1,0 +1,29 @@
+"""What is printed once a run is over."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mftcoder import summary
+from mftcoder.core.progress import Progress
+
+
+def test_losses_and_the_first_answered_prompt_of_each_task_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of prompts that were answered twice; a line that a crash has cut short is left out."""
+    words = {"reference": "r", "task": "add"}
+    asked = [
+        *({**words, "prompt": f"question {p}", "step": s, "answer": f"answer {p} {s}"} for s in (0, 6) for p in (1, 2)),
+        {**words, "task": "[red]say", "prompt": "once", "step": 0, "answer": "alone"},
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in asked) + '{"step": 6, "pro'
+    (tmp_path / "samples.jsonl").write_text(text)
+    summary.show(Progress(validations=[(0, {"[red]say": 2.0}), (6, {"[red]say": 1.5})]), tmp_path)
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("question 1", "answer 1 0", "answer 1 6", "[red]say", "-0.5000"))
+    assert not any(word in printed for word in ("question 2", "once", "alone"))
+    assert f"Everything is in {tmp_path}" in printed.replace("\n", "")
