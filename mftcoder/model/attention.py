@@ -78,7 +78,8 @@ def packed_attention(
         else:
             options |= {"attn_mask": None, "is_causal": True}
         parts.append(scaled_dot_product_attention(q, k, v, **options).transpose(1, 2))
-    return torch.cat(parts, dim=1), None
+    # Of a sample alone no copy, which would be kept for the backward pass beside what attention itself keeps.
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0].contiguous(), None
 
 
 def _band(length: int, window: int, device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mftcoder.core.batch import Sample
 from mftcoder.data.collate import collate
+from mftcoder.model.attention import packed_attention
 from mftcoder.model.loss_model import LossModel
 
 SMALL = {
@@ -54,6 +55,28 @@ def test_packed_equals_each_sample_alone_and_the_model_itself(family):
     model = LossModel(whole, loss_kernel="fused", packed=True)
     packed = model.logits(collate(samples(), padding_mode="pack", pad_id=0))
     torch.testing.assert_close(packed, torch.cat(alone).detach().to(packed), rtol=0, atol=ATOL[whole.dtype])
+
+
+@pytest.mark.parametrize(("boundaries", "copies"), [([0, 16], 0), ([0, 5, 16], 1)])
+def test_a_sample_alone_in_its_row_is_not_copied_for_the_backward_pass(boundaries, copies):
+    """Attention keeps what it gives, the projection after it what it is given: the same, unless samples are joined."""
+    states = [torch.randn(1, 16, 2, 8, requires_grad=True).transpose(1, 2) for _ in range(3)]  # as models lay them out
+    weight = torch.randn(16, 16, requires_grad=True)
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no other takes its place
+        return tensor
+
+    mask = torch.tensor(boundaries, dtype=torch.int32).view(1, 1, 1, -1)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output, _ = packed_attention(torch.nn.Identity(), *states, mask)
+        loss = (output.reshape(1, 16, 16) @ weight).sum()
+    for tensor in (*states, weight):
+        kept.pop(tensor.untyped_storage().data_ptr())
+    statistics = 2 * 16  # of the softmax, of each head and position
+    assert sum(tensor.numel() for tensor in kept.values()) == 256 * (1 + copies) + statistics
+    loss.backward()
 
 
 def test_padded_rows_are_right_without_a_mask():
