@@ -55,7 +55,7 @@ class Run:
         and the plan does not say how to go on.
         """
         progress = self.state.progress
-        self._warn_of_no_validation()
+        self._announce()
         over = self._resume() if self.checkpoints.restore(self.state) else self._begin()
         while not over:
             over = self._train()
@@ -217,9 +217,15 @@ class Run:
         over = [progress.stalls(task) >= plan.early_stopping_stall_num for task in watched]
         return any(over) if plan.early_stopping_on == "any" else bool(over) and all(over)
 
-    def _warn_of_no_validation(self) -> None:
-        if self.validator.num_samples or self.trainer.engine.rank > 0:
+    def _announce(self) -> None:
+        if (engine := self.trainer.engine).rank > 0:
             return
+        packs = self.plan.packs_per_step(engine.data_ranks)
+        summary.announce(self.corpus, engine.module, packs_per_step=packs, total_steps=self.total_steps)
+        if not self.validator.num_samples:
+            self._warn_of_no_validation()
+
+    def _warn_of_no_validation(self) -> None:
         balancer = self.trainer.balancer
         blind = f" {type(balancer).__name__} weighs by validation losses, and will weigh all tasks alike."
         log.warning(

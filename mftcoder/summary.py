@@ -1,4 +1,4 @@
-"""What a person wants to see when a run is over: each task before and after, an answer of each, and where all is."""
+"""What a person wants to see of a run. Before it: what it is about to learn from. When it is over: what came of it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,35 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
 from mftcoder.core.progress import Progress
+from mftcoder.data.corpus import Corpus
 from mftcoder.page.record import lines, pairs
 
 LINES = 10  # of each text shown
 
 
+def announce(corpus: Corpus, module: nn.Module, *, packs_per_step: int, total_steps: int) -> None:
+    """Print what each task has, how much a step takes, and how many parameters of `module` are trained."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("task", "train", "valid", "test", "train tokens", "weight"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for task, (name, weight) in enumerate(zip(corpus.tasks, corpus.weights, strict=True)):
+        samples = [split.num_samples(task) for split in (corpus.train, corpus.valid, corpus.test)]
+        numbers = [f"{number:,}" for number in (*samples, corpus.train.num_tokens(task))]
+        table.add_row(Text(name), *numbers, f"{weight:g}")
+    sizes = [(_size(parameter), parameter.requires_grad) for parameter in module.parameters()]
+    trained, every = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
+    packs = f"{packs_per_step:,} pack{'s' * (packs_per_step > 1)} a step, {total_steps:,} step{'s' * (total_steps > 1)}"
+    console = _console()
+    console.print(table)
+    console.print(Text(f"{packs}; {trained:,} of {every:,} parameters are trained"), soft_wrap=True)
+
+
 def show(progress: Progress, run_dir: Path) -> None:
     """Print the table of validation losses, the first answers of samples.jsonl before and after, and the directory."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(120, console.width)
+    console = _console()
     if progress.validations:
         console.print(_losses(progress))
     shown: set[str] = set()
@@ -30,6 +47,19 @@ def show(progress: Progress, run_dir: Path) -> None:
             console.print(_answers(before, after))
             shown.add(before["task"])
     console.print(Text(f"Everything is in {run_dir}"), soft_wrap=True)
+
+
+def _console() -> Console:
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(120, console.width)
+    return console
+
+
+def _size(parameter: nn.Parameter) -> int:
+    """Its elements, also where a process holds but a part of them, or several of them in one byte."""
+    packed = getattr(parameter, "quant_state", None)
+    return int(getattr(parameter, "ds_numel", parameter.numel() if packed is None else packed.shape.numel()))
 
 
 def _losses(progress: Progress) -> Table:

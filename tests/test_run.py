@@ -1,11 +1,14 @@
-"""When a run ends: after its last step, where nothing improves any more, and where nothing is left to train on."""
+"""What a run says before it begins, and when it ends: also where nothing improves, or nothing is left to train on."""
 
 from __future__ import annotations
 
 import pytest
-from conftest import train_only
+import torch
+from conftest import OPTIONS, train_only
+from safetensors.torch import load_file
 from test_train import StopAt, metrics
 
+from mftcoder import config
 from mftcoder.core.errors import Preempted
 
 
@@ -45,3 +48,36 @@ def test_a_run_whose_tasks_are_all_frozen_without_any_weight_ends_and_says_so(ru
     assert metrics(tmp_path / "a")[-1]["step"] == 2
     run(tmp_path / "b", *FREEZING, "training.frozen_weight=0.1")
     assert metrics(tmp_path / "b")[-1]["step"] == 6
+
+
+def cells(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_a_run_begins_by_saying_what_it_is_about_to_do_also_when_it_goes_on(run, tmp_path, capsys):
+    options = ("training.max_train_steps=2", "+data.tasks.say.weight=2", train_only(tmp_path / "data", "say"))
+    for resume in ("none", str(tmp_path / "a")):
+        capsys.readouterr()
+        run(tmp_path / "a", *options, f"resume={resume}")
+        out = capsys.readouterr().out
+        rows = cells(out)
+        assert ["task", "train", "valid", "test", "train", "tokens", "weight"] in rows
+        (add,) = [row for row in rows if row[:1] == ["add"] and len(row) == 6 and row[2].isdigit()]
+        assert [*add[1:4], add[5]] == ["32", "8", "0", "1"]
+        (say,) = [row for row in rows if row[:1] == ["say"] and len(row) == 6 and row[2].isdigit()]
+        assert [*say[1:4], say[5]] == ["6", "0", "0", "2"]
+        assert "4 packs a step, 2 steps; " in out
+    saved = load_file(tmp_path / "a" / "checkpoints" / "step_000002" / "adapter_model.safetensors")
+    assert f"; {sum(tensor.numel() for tensor in saved.values()):,} of " in out
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4", "int8"])
+def test_quantised_parameters_count_as_what_they_stand_for(run, tmp_path, capsys, quantization):
+    if quantization != "none":
+        pytest.importorskip("bitsandbytes")
+    run(tmp_path / "a", "training.max_train_steps=1", f"quantization={quantization}", "training.evaluate_first=false")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "parameters are trained" in line]
+    model = config.load(*OPTIONS)["model"]
+    net = config.build(model).load(None, torch.device("cpu"), frozen=True)
+    trained, every = (int(word.replace(",", "")) for word in line.split("; ")[1].split()[::2][:2])
+    assert every - trained == sum(parameter.numel() for parameter in net.parameters())
