@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,29 @@ def steps(run: Path) -> list[Path]:
     """The step directories of a run, oldest first; what else lies beside them is nobody's business."""
     found = [path for path in (run / STEPS).glob(f"{STEP}*") if re.fullmatch(rf"{STEP}\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(STEP)))
+
+
+def begin_anew(run_dir: Path) -> None:
+    """See that the steps of an earlier run in the same directory are not taken for those of one that begins there.
+
+    Jobs of a sweep have the directory that the sweep gives them, so the steps go aside, into checkpoints.1 and so on;
+    raises UserError for other runs, before anything of the earlier one is lost.
+    """
+    if not steps(run_dir):
+        return
+    if not _is_job(run_dir):
+        raise UserError(
+            f"hydra.run.dir={run_dir}: a run has left its steps there; resume=auto goes on from them, "
+            "and in another directory a run begins anew"
+        )
+    numbered = (run_dir / f"{STEPS}.{number}" for number in count(1))
+    aside = (run_dir / STEPS).rename(next(path for path in numbered if not path.exists()))
+    log.warning("%s begins anew; the steps that it had are in %s", run_dir, aside.name)
+
+
+def _is_job(run_dir: Path) -> bool:
+    """Whether a run is one of a sweep, of which Hydra has noted the settings beside it."""
+    return (run_dir.parent / "multirun.yaml").is_file()
 
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
@@ -133,7 +157,7 @@ def _runs(run_dir: Path, resume: str) -> list[Path]:
 
     The runs beside a job of a sweep are other jobs, and are never gone on from; with auto, nor is a finished run.
     """
-    if run_dir.parent.name.startswith("sweep-"):
+    if _is_job(run_dir):
         return [run_dir]
     beside = [latest.parent.parent for latest in run_dir.parent.glob(f"*/{STEPS}/latest")]
     others = [run for run in beside if run != run_dir and not (resume == "auto" and _finished(run))]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mftcoder import secrets, status
+from mftcoder import resumption, secrets, status
 from mftcoder.core.errors import UserError
 from mftcoder.core.manifest import write_text
 from mftcoder.environment import describe
@@ -101,9 +101,12 @@ def hold(run_dir: Path) -> int:
 def begin(run_dir: Path, tree: Mapping[str, Any]) -> None:
     """Write what is about to run, and where, and that it is running; no secret stays in any file.
 
-    Raises UserError, and writes nothing, where another process trains in the directory.
+    Raises UserError, and writes nothing, where another process trains in the directory, or an earlier run did that is
+    not gone on from.
     """
     os.close(hold(run_dir))
+    if tree.get("resume") == "none":
+        resumption.begin_anew(run_dir)
     hidden = [value for _, value in secrets.find(tree)]
     write_text(run_dir / CONFIG, yaml.safe_dump(secrets.masked(tree), sort_keys=False, allow_unicode=True))
     environment = json.dumps(describe(sys.orig_argv), indent=1) + "\n"

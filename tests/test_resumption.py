@@ -59,9 +59,10 @@ def test_auto_leaves_finished_runs_alone(tmp_path: Path) -> None:
 
 
 def test_jobs_of_a_sweep_do_not_continue_each_other(tmp_path: Path) -> None:
-    make_run(tmp_path / "sweep-x" / "0-aa", 3)
-    assert found("auto", tmp_path / "sweep-x" / "1-bb") is None
-    assert found("auto", tmp_path / "sweep-x" / "0-aa") == "0-aa/3"
+    make_run(tmp_path / "search" / "0-aa", 3)
+    (tmp_path / "search" / "multirun.yaml").touch()
+    assert found("auto", tmp_path / "search" / "1-bb") is None
+    assert found("auto", tmp_path / "search" / "0-aa") == "0-aa/3"
 
 
 def test_the_newest_whole_one_is_taken(tmp_path: Path) -> None:

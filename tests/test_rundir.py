@@ -146,3 +146,33 @@ def test_a_run_that_begins_again_is_running(tmp_path: Path) -> None:
     status.fail(tmp_path, reason="the cause", rank=1)
     rundir.begin(tmp_path, {})
     assert status.read(tmp_path) == Status(state="running", step=3)
+
+
+def used(run_dir: Path) -> Path:
+    step = run_dir / "checkpoints" / "step_000006"
+    step.mkdir(parents=True)
+    (step / "weights").write_text("of the earlier run")
+    status.update(run_dir, state="completed", step=6, metric=0.5)
+    return run_dir
+
+
+def test_no_run_begins_anew_among_the_steps_of_another(tmp_path: Path) -> None:
+    run_dir = used(tmp_path / "a")
+    with pytest.raises(UserError, match="a run has left its steps there; resume=auto goes on from them"):
+        rundir.begin(run_dir, {"resume": "none"})
+    assert status.read(run_dir) == Status(state="completed", step=6, metric=0.5)
+    assert not (run_dir / "config.yaml").exists()
+    rundir.begin(run_dir, {"resume": "auto"})
+    assert (run_dir / "checkpoints" / "step_000006").is_dir()
+
+
+def test_a_job_of_a_sweep_begins_anew_and_sets_its_steps_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "multirun.yaml").touch()
+    for number in (1, 2):
+        run_dir = used(tmp_path / "0-aa")
+        rundir.begin(run_dir, {"resume": "none"})
+        assert not (run_dir / "checkpoints").exists()
+        assert (run_dir / f"checkpoints.{number}" / "step_000006" / "weights").is_file()
+    assert "the steps that it had are in checkpoints.2" in caplog.text

@@ -84,7 +84,7 @@ def test_a_job_without_a_metric_ends_the_search_and_says_why() -> None:
         (("value=1",), "hydra/sweeper=optuna: nothing to choose"),
         (("value=interval(2,1)",), "value: interval(2.0,1.0): "),
         (("engine=none,nine",), "engine: 'nine' is not a choice; did you mean 'none'?"),
-        (("value=interval(1,2)", "valeu=3"), "Could not override 'valeu'"),
+        (("value=interval(1,2)", "valeu=3"), "valeu: not a parameter of toy; did you mean 'value'?"),
         (("value=interval(1,2)", "hydra.sweeper.n_trials=ten"), "hydra.sweeper.n_trials: 'ten' is not a count"),
     ],
 )
