@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def files(source: str) -> list[Path]:
     if path.is_file():
         found = [path]
     elif path.is_dir():
-        found = usable(path.rglob("*"))
+        found = usable(below(path))
     elif has_magic(source):
         found = usable(map(Path, glob(str(path), recursive=True)))
     elif named := HUB.fullmatch(source):
@@ -38,9 +39,22 @@ def files(source: str) -> list[Path]:
     return found
 
 
+def below(directory: Path) -> Iterator[Path]:
+    """All files in a directory and those in it, links included, but no directory twice, as where a link leads back."""
+    seen = {os.path.realpath(directory)}
+    for folder, folders, names in os.walk(directory, followlinks=True):
+        new = {os.path.realpath(os.path.join(folder, name)): name for name in sorted(folders, reverse=True)}
+        folders[:] = [name for path, name in new.items() if path not in seen]
+        seen |= new.keys()
+        yield from (Path(folder, name) for name in names)
+
+
 def usable(paths: Iterable[Path]) -> list[Path]:
-    """Those that may hold records, in the order of their names."""
-    return sorted(p for p in paths if p.is_file() and p.name.endswith(KINDS) and p.name not in NOT_RECORDS)
+    """Those that may hold records, in the order of their names. Raises UserError for a link that leads nowhere."""
+    found = sorted(p for p in paths if p.name.endswith(KINDS) and p.name not in NOT_RECORDS and not p.is_dir())
+    if lost := [path for path in found if not path.exists()]:
+        raise UserError(f"{lost[0]}: a link to {lost[0].readlink()}, which is not there; mend it, or remove it")
+    return found
 
 
 def fetched(name: str, split: str) -> list[Path]:

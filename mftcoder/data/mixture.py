@@ -89,8 +89,13 @@ class Mixture(Data):
             raise ValueError(f"stages: {self.stages} are not rising totals above 0")
         for name, task in self.tasks.items():
             self._check_task(name, task)
+        names = self.task_names()
+        if names and not any(self.tasks.get(name, Task()).get("weight", 1.0) for name in names):
+            raise ValueError(f"tasks: all of {', '.join(names)} have weight 0, so nothing would be learnt")
 
     def _check_task(self, name: str, task: Task) -> None:
+        if "/" in name:
+            raise ValueError(f"tasks.{name}: a task's name becomes part of files' names; take one without '/'")
         shares = self._shares_of(task)
         if len(shares) != len(self.stages) + 1:
             raise ValueError(f"tasks.{name}.share: {len(shares)} shares for {len(self.stages) + 1} stages")

@@ -26,6 +26,23 @@ def test_a_directory_gives_all_files_of_records_below_it_in_order(tree: Path) ->
     assert names == ["a.json", "b.jsonl", "deep/d.jsonl.gz", "deep/er/c.parquet"]
 
 
+def test_links_are_followed_but_nothing_is_read_twice(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "more.jsonl").touch()
+    (tree / "linked").symlink_to(elsewhere)
+    (tree / "again").symlink_to(elsewhere)
+    (tree / "deep" / "back").symlink_to(tree)
+    (tree / "file.jsonl").symlink_to(elsewhere / "more.jsonl")
+    names = [str(path.relative_to(tree)) for path in files(str(tree))]
+    assert names == ["a.json", "again/more.jsonl", "b.jsonl", "deep/d.jsonl.gz", "deep/er/c.parquet", "file.jsonl"]
+
+
+def test_a_link_that_leads_nowhere_is_refused(tree: Path) -> None:
+    (tree / "lost.jsonl").symlink_to(tree / "absent.jsonl")
+    with pytest.raises(UserError, match=r"lost\.jsonl: a link to .*absent\.jsonl, which is not there"):
+        files(str(tree))
+
+
 def test_a_pattern_and_a_file_give_what_they_name(tree: Path) -> None:
     assert files(f"{tree}/**/*.jsonl*") == [tree / "b.jsonl", tree / "deep/d.jsonl.gz"]
     assert files(f"{tree}/b.jsonl") == [tree / "b.jsonl"]

@@ -237,6 +237,8 @@ def test_stratified_raises_small_shares(load):
         ({"tasks": {"long": {"share": [0.1, 0.2]}}}, "2 shares for 1 stages"),
         ({"tasks": {"long": {"share": 1.5}}}, "between 0 and 1"),
         ({"tasks": {"long": {"weight": -1.0}}}, "below 0"),
+        ({"tasks": {"a": {"weight": 0.0}, "b": {"weight": 0.0}}}, "all of a, b have weight 0"),
+        ({"tasks": {"a/b": {}}}, "take one without '/'"),
         ({"tasks": {"long": {"repeat": 0.0}}}, "not above 0"),
     ],
 )
