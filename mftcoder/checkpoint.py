@@ -173,7 +173,9 @@ class Checkpoints:
 
     def _last_whole(self) -> Path:
         if self.last is None:
-            raise UserError("this run has no checkpoint yet to go back to")
+            raise UserError(
+                "this run has no checkpoint yet to go back to; a smaller checkpoint.checkpointing_steps leaves one earlier"
+            )
         if faults := manifest.faults(self.last):
             raise UserError(f"{self.last}, which the run has to go back to, is damaged: {'; '.join(faults)}")
         return self.last

@@ -16,12 +16,11 @@ from mftcoder.core.errors import UserError
 from mftcoder.core.manifest import write_text
 from mftcoder.engine.footprint import ENGINES, Sizes, sent_bytes, state_bytes, working_bytes
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.linear_loss import CHUNK_BYTES
+from mftcoder.model.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
 from mftcoder.model.outline import Outline, outline
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
 
-LOSS_BYTES = 2 * CHUNK_BYTES  # logits of a chunk and what is computed of them; on a GPU more, of what is free
 
 
 class Need(TypedDict):
@@ -80,7 +79,8 @@ def plan(
 
 def need(engine: str, sizes: Sizes, found: Outline, world: int, micro_batches: int) -> Need:
     """What each of `world` processes needs; memory None where the engine runs no such number."""
-    held = working_bytes(engine, sizes) + (found.kept or 0) + (found.recomputed or 0) + LOSS_BYTES
+    loss = 2 * (CUDA_CHUNK_BYTES if sizes.bf16 else CHUNK_BYTES)  # logits of a chunk, and what is computed of them
+    held = working_bytes(engine, sizes) + (found.kept or 0) + (found.recomputed or 0) + loss
     possible = engine != "single" or world == 1
     return {
         "engine": engine,

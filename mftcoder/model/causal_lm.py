@@ -25,8 +25,8 @@ class CausalLM:
     repository. local_copy: a directory that is taken instead wherever it exists. revision: branch, tag or commit of the
     repository; trust_remote_code runs code from it, and therefore wants a whole commit hash (40 hex digits).
     dtype: auto keeps trained weights in float32, and a frozen base in bfloat16 on GPUs that compute in it.
-    attn_implementation: any that transformers knows; None lets it choose. gradient_checkpointing: compute each layer
-    a second time in the backward pass instead of keeping its activations.
+    attn_implementation: any that transformers knows, sdpa or FlashAttention for packs; None lets it choose.
+    gradient_checkpointing: compute each layer a second time in the backward pass instead of keeping its activations.
     """
 
     def __init__(
