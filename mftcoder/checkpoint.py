@@ -174,7 +174,7 @@ class Checkpoints:
     def _last_whole(self) -> Path:
         if self.last is None:
             raise UserError(
-                "this run has no checkpoint yet to go back to; a smaller checkpoint.checkpointing_steps leaves one earlier"
+                "this run has no checkpoint yet to go back to; with a smaller checkpoint.checkpointing_steps it has"
             )
         if faults := manifest.faults(self.last):
             raise UserError(f"{self.last}, which the run has to go back to, is damaged: {'; '.join(faults)}")

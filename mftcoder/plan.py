@@ -22,7 +22,6 @@ from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
 
 
-
 class Need(TypedDict):
     """Of a process with an engine, among so many processes."""
 

@@ -226,12 +226,11 @@ class Run:
             self._warn_of_no_validation()
 
     def _warn_of_no_validation(self) -> None:
-        balancer = self.trainer.balancer
-        blind = f" {type(balancer).__name__} weighs by validation losses, and will weigh all tasks alike."
+        blind = " The balancer weighs by validation losses, and will weigh all tasks alike."
         log.warning(
             "no task has a validation sample, so the run has no best step, no metric and no early stopping; "
             "data.data_split=[95,5,0] or a file valid.jsonl beside train.jsonl would give it some.%s",
-            blind if balancer.probe == "valid" else "",
+            blind if self.trainer.balancer.probe == "valid" else "",
         )
 
     def _warn_of_departures(self) -> None:

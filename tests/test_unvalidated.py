@@ -53,7 +53,7 @@ def test_a_balancer_that_wants_validation_losses_weighs_all_alike_and_the_warnin
     coba = ("balancer=coba", "balancer.coba_warmup_steps=1", "balancer.coba_update_interval=1")
     run(tmp_path / "a", data, *coba, "training.max_train_steps=3")
     (warning,) = warnings(caplog)
-    assert "CoBa weighs by validation losses, and will weigh all tasks alike" in warning
+    assert "The balancer weighs by validation losses, and will weigh all tasks alike" in warning
     weights = [w for name, w in metrics(tmp_path / "a")[-1].items() if name.startswith("train/weight/")]
     assert weights == pytest.approx([1 / len(weights)] * len(weights))
 
