@@ -26,8 +26,9 @@ TRAIN = "train/loss/"
 class Console(Tracker):
     """Shows step, loss, learning rate, tokens a second, time left and the losses of the first `max_tasks` tasks.
 
-    style: auto takes the bar on a terminal and lines elsewhere. The first losses of the tables are those of the first
-    evaluation that this process saw, as their heading says.
+    style: auto takes the bar on a terminal and lines elsewhere. A dash stands for the loss of a task that was absent
+    from the step. The first losses of the tables are those of the first evaluation that this process saw, as their
+    heading says.
     """
 
     def __init__(self, *, style: Literal["auto", "bar", "lines"], max_tasks: int) -> None:
@@ -63,7 +64,10 @@ class Console(Tracker):
     def log(self, metrics: Metrics) -> None:
         """Move the bar or print a line; with an evaluation in it, print the table."""
         self._doing = ""
-        self._latest.update(metrics)
+        if "train/loss" in metrics:
+            self._latest = dict(
+                metrics
+            )  # Not added up: a loss of a step long past would look like one of this.
         self._clock.tick(int(metrics["step"]))
         if self._live is None and "train/loss" in metrics:
             self._print(Text(f"{self._numbers()}  {self._losses()}"))
@@ -76,7 +80,7 @@ class Console(Tracker):
         if self._live is not None:
             self._live.stop()
             self._live = None
-            if "train/loss" in self._latest:
+            if self._latest:
                 self._print(Text(f"{self._numbers()}  {self._losses()}"))
 
     def _bar(self) -> Group:
@@ -97,19 +101,19 @@ class Console(Tracker):
         return "  ".join(parts)
 
     def _losses(self) -> str:
-        shown = [task for task in self._tasks if TRAIN + task in self._latest][: self.max_tasks]
-        return " · ".join(f"{task} {self._latest[TRAIN + task]:.3f}" for task in shown)
+        shown = self._tasks[: self.max_tasks] if self._latest else []
+        return " · ".join(f"{task} {self._form(TRAIN + task, digits=3)}" for task in shown)
 
     def _table(self) -> Table:
-        """Of all tasks: weight, last training loss, and the validation loss at first, at its best and now."""
+        """Of all tasks: effective weight, last training loss, and the validation loss at first, at its best and now."""
         first, now = self._evaluations[0], self._evaluations[-1]
         table = Table(box=box.SIMPLE_HEAD, title=f"validation after step {now['step']:.0f}", title_justify="left")
         table.add_column("task", no_wrap=True)
-        for heading in ("weight", "train", f"step {first['step']:.0f}", "best", "now", "change"):
+        for heading in ("effective weight", "train", f"step {first['step']:.0f}", "best", "now", "change"):
             table.add_column(heading, justify="right")
         for task in self._tasks:
             if VALID + task in now:
-                latest = self._form(f"train/weight/{task}"), self._form(TRAIN + task)
+                latest = self._form(f"train/effective_weight/{task}"), self._form(TRAIN + task)
                 table.add_row(Text(task), *latest, *self._cells(VALID + task))
         table.add_section()
         table.add_row("mean of tasks", "", self._form("train/loss"), *self._cells("valid/loss"))
@@ -122,8 +126,11 @@ class Console(Tracker):
         change = "" if first is None or len(self._evaluations) == 1 else f"{now - first:+.4f}"
         return ["" if first is None else f"{first:.4f}", f"{min(seen, key=_nan_last):.4f}", f"{now:.4f}", change]
 
-    def _form(self, name: str) -> str:
-        return f"{self._latest[name]:.4f}" if name in self._latest else ""
+    def _form(self, name: str, *, digits: int = 4) -> str:
+        """A metric of the last training step that was logged: a dash where it has none, nothing before the first."""
+        if name in self._latest:
+            return f"{self._latest[name]:.{digits}f}"
+        return "–" if self._latest else ""
 
     def _print(self, what: Text | Table) -> None:
         self._terminal.print(what, soft_wrap=isinstance(what, Text), highlight=False)

@@ -38,8 +38,9 @@ def started(style: str = "lines", max_tasks: int = 8) -> Console:
 def train(step: int) -> dict[str, float]:
     losses = {f"train/loss/{task}": step + i / 10 for i, task in enumerate(TASKS) if i != step % 3}
     weights = {f"train/weight/{task}": 0.5 for i, task in enumerate(TASKS) if i != step % 3}
+    effective = {f"train/effective_weight/{task}": (0.25, 0.35, 0.4)[i] for i, task in enumerate(TASKS)}
     overall = {"step": step, "train/loss": 1 / step, "learning_rate": 2e-4, "tokens_per_second": 1234.5}
-    return overall | losses | weights
+    return overall | losses | weights | effective
 
 
 def valid(step: int, *losses: float) -> dict[str, float]:
@@ -57,18 +58,16 @@ def test_without_a_terminal_each_log_is_one_line_however_long(capsys: pytest.Cap
     tracker.finish()
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "x: 3 tasks, 10 steps, runs/x"
-    assert out[1] == "2/10  loss 0.5000  lr 2.00e-04  1,234 tokens/s  code 2.000 · docs 2.100"
+    assert out[1] == "2/10  loss 0.5000  lr 2.00e-04  1,234 tokens/s  code 2.000 · docs 2.100 · [bold]odd[/bold] –"
     assert len(out) == 2
 
 
-def test_an_absent_task_keeps_its_last_loss_and_brackets_are_no_markup(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_an_absent_task_has_a_dash_and_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     tracker = started()
     tracker.log(train(1))
     tracker.log(train(2))
     tracker.finish()
-    assert capsys.readouterr().out.splitlines()[2].endswith("code 2.000 · docs 2.100 · [bold]odd[/bold] 1.200")
+    assert capsys.readouterr().out.splitlines()[2].endswith("code 2.000 · docs 2.100 · [bold]odd[/bold] –")
 
 
 def test_only_so_many_tasks_are_beside_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,11 +84,12 @@ def test_the_table_shows_each_tasks_first_best_and_present_loss(capsys: pytest.C
     tracker.log(train(2) | valid(2, 1.25, 1.75, 3.0))
     tracker.finish()
     out = capsys.readouterr().out
-    assert ["task", "weight", "train", "step", "0", "best", "now", "change"] in rows(out)
+    assert ["task", "effective", "weight", "train", "step", "0", "best", "now", "change"] in rows(out)
+    assert ["code", "3.0000", "3.0000", "3.0000"] in rows(out), "nothing was trained yet"
     last = rows(out[out.index("validation after step 2") :])
-    assert ["code", "0.5000", "2.0000", "3.0000", "1.0000", "1.2500", "-1.7500"] in last
-    assert ["docs", "0.5000", "2.1000", "2.0000", "1.5000", "1.7500", "-0.2500"] in last
-    assert ["[bold]odd[/bold]", "0.5000", "1.2000", "4.0000", "3.0000", "3.0000", "-1.0000"] in last
+    assert ["code", "0.2500", "2.0000", "3.0000", "1.0000", "1.2500", "-1.7500"] in last
+    assert ["docs", "0.3500", "2.1000", "2.0000", "1.5000", "1.7500", "-0.2500"] in last
+    assert ["[bold]odd[/bold]", "0.4000", "–", "4.0000", "3.0000", "3.0000", "-1.0000"] in last
     assert ["mean", "of", "tasks", "0.5000", "3.0000", "2.0000", "2.0000", "-1.0000"] in last
 
 
