@@ -65,9 +65,7 @@ class Console(Tracker):
         """Move the bar or print a line; with an evaluation in it, print the table."""
         self._doing = ""
         if "train/loss" in metrics:
-            self._latest = dict(
-                metrics
-            )  # Not added up: a loss of a step long past would look like one of this.
+            self._latest = dict(metrics)  # Not added up: a loss of a step long past would look like one of this.
         self._clock.tick(int(metrics["step"]))
         if self._live is None and "train/loss" in metrics:
             self._print(Text(f"{self._numbers()}  {self._losses()}"))
