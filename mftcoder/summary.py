@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import nn
@@ -15,6 +14,7 @@ from torch import nn
 from mftcoder.core.progress import Progress
 from mftcoder.data.corpus import Corpus
 from mftcoder.page.record import lines, pairs
+from mftcoder.terminal import terminal
 
 LINES = 10  # of each text shown
 
@@ -31,14 +31,14 @@ def announce(corpus: Corpus, module: nn.Module, *, packs_per_step: int, total_st
     sizes = [(_size(parameter), parameter.requires_grad) for parameter in module.parameters()]
     trained, every = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
     packs = f"{packs_per_step:,} pack{'s' * (packs_per_step > 1)} a step, {total_steps:,} step{'s' * (total_steps > 1)}"
-    console = _console()
+    console = terminal()
     console.print(table)
     console.print(Text(f"{packs}; {trained:,} of {every:,} parameters are trained"), soft_wrap=True)
 
 
 def show(progress: Progress, run_dir: Path) -> None:
-    """Print the table of validation losses, the first answers of samples.jsonl before and after, and the directory."""
-    console = _console()
+    """Print the table of validation losses, the first answers of samples.jsonl at first and last, and the directory."""
+    console = terminal()
     if progress.validations:
         console.print(_losses(progress))
     shown: set[str] = set()
@@ -49,13 +49,6 @@ def show(progress: Progress, run_dir: Path) -> None:
     console.print(Text(f"Everything is in {run_dir}"), soft_wrap=True)
 
 
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(120, console.width)
-    return console
-
-
 def _size(parameter: nn.Parameter) -> int:
     """Its elements, also where a process holds but a part of them, or several of them in one byte."""
     packed = getattr(parameter, "quant_state", None)
@@ -63,8 +56,9 @@ def _size(parameter: nn.Parameter) -> int:
 
 
 def _losses(progress: Progress) -> Table:
+    """Of each task: at the first validation, which may be long after the first step, at its best, and the change."""
     table = Table(box=box.SIMPLE_HEAD, title="validation loss of each task", title_justify="left")
-    for heading in ("task", "before", "best", "at step", "change"):
+    for heading in ("task", f"step {progress.validations[0][0]}", "best", "at step", "change"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for task in progress.tasks:
         first, best = progress.first(task), progress.best(task)

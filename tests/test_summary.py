@@ -27,3 +27,11 @@ def test_losses_and_the_first_answered_prompt_of_each_task_are_shown(
     assert all(word in printed for word in ("question 1", "answer 1 0", "answer 1 6", "[red]say", "-0.5000"))
     assert not any(word in printed for word in ("question 2", "once", "alone"))
     assert f"Everything is in {tmp_path}" in printed.replace("\n", "")
+
+
+def test_the_first_losses_are_headed_with_their_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With training.evaluate_first=false they are not those of the untrained model."""
+    summary.show(Progress(validations=[(10, {"add": 2.0}), (20, {"add": 1.5}), (30, {"add": 1.75})]), tmp_path)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["task", "step", "10", "best", "at", "step", "change"] in rows
+    assert ["add", "2.0000", "1.5000", "20", "-0.5000"] in rows

@@ -1,6 +1,7 @@
 """The end of a sweep: its jobs in a table, the best marked, and a page that compares them."""
 
 import pytest
+import yaml
 from written_run import write_sweep
 
 from mftcoder import status, sweep
@@ -36,6 +37,26 @@ def test_jobs_without_a_result_are_told_but_not_drawn(tmp_path, capsys, state):
     sweep.show(tmp_path)
     assert "no model" in capsys.readouterr().out
     assert not (tmp_path / "report.html").exists()
+
+
+def test_whatever_was_searched_can_be_read_off_a_terminal(tmp_path, capsys, monkeypatch):
+    """Each value whole, though in several lines; a list is not taken for markup."""
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "data.tasks.docstring_writing.weight=0.123456789"
+    path = f"model.path=/{'deep/' * 40}end"
+    for number, override in enumerate((long, path, "+tracker.wandb.tags=[a,b]")):
+        job = tmp_path / f"{number}-{'x' * 8}"
+        (job / ".hydra").mkdir(parents=True)
+        (job / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([override]))
+        status.update(job, state="failed", reason=f"ValueError: no-such-{'file' * 30}")
+    sweep.show(tmp_path)
+    printed = capsys.readouterr().out
+    assert "tags=[a,b]" in printed
+    rows = [line.split("│") for line in printed.splitlines() if line.startswith("│")]
+    folded = "".join(row[2].strip() for row in rows)
+    assert long in folded
+    assert path in folded
+    assert max(map(len, printed.splitlines())) > 80
 
 
 def test_a_sweep_that_never_began_says_nothing(tmp_path, capsys):

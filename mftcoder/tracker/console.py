@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
-from rich.console import Console as Terminal
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mftcoder.terminal import terminal
 from mftcoder.tracker.base import Metrics, Tracker
 
 VALID = "valid/loss/"
@@ -37,9 +37,7 @@ class Console(Tracker):
 
     def start(self, *, run_dir: Path, name: str, config: Mapping[str, Any], tasks: list[str], total_steps: int) -> None:
         """Say what runs and where; draw the empty bar."""
-        self._terminal = Terminal()
-        if not self._terminal.is_terminal:
-            self._terminal.width = max(120, self._terminal.width)
+        self._terminal = terminal()
         self._name, self._tasks, self._total = name, tasks, total_steps
         self._clock = _Clock(total_steps)
         self._latest: dict[str, float] = {}
