@@ -117,6 +117,8 @@ def _impossible(tree: Mapping[str, Any]) -> Iterator[str]:
     """What only the built components know: values that they refuse, and others that they do not go with."""
     parts: dict[str, Any] = {}
     refused = [fault for name, value in _arguments(tree) for fault in _try(parts, name, value)]
+    if isinstance(seed := tree.get("seed"), int) and seed < 0:
+        refused.append(f"seed: {seed} is below 0")
     yield from refused
     for name, part in parts.items():
         if not refused and isinstance(part, Selective):
@@ -129,4 +131,19 @@ def _try(parts: dict[str, Any], name: str, value: Any) -> list[str]:
         parts[name] = build(value, name)
     except ConfigError as error:
         return error.faults
+    return _refused_by_optimizer(name, parts[name])
+
+
+def _refused_by_optimizer(name: str, part: Any) -> list[str]:
+    """What an optimizer says to its settings, which it otherwise gets when data and model are loaded."""
+    if not isinstance(part, partial):
+        return []
+    import torch
+
+    if not (isinstance(part.func, type) and issubclass(part.func, torch.optim.Optimizer)):
+        return []
+    try:
+        part([torch.nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        return [f"{name}: {error}"]
     return []

@@ -62,6 +62,7 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
     except (UserError, WorkerError) as error:
         if sweep:
             raise
+        rundir.discard(run_dir)
         raise Refused(error) from error
 
 

@@ -25,6 +25,7 @@ FREE = (
     *("training.non_finite", "training.anomaly_limit"),
     *(f"training.loss_spike{name}" for name in ("", "_factor", "_window")),
 )
+WORDS = ("auto", "latest", "best")
 COMPARED = ("engine.mixed_precision",)
 
 
@@ -35,7 +36,7 @@ def find(resume: str, run_dir: Path) -> Path | None:
     """
     if resume == "none":
         return None
-    if resume in ("auto", "latest", "best"):
+    if resume in WORDS:
         found = next((step for run in _runs(run_dir, resume) for step in _candidates(run, resume)), None)
         if found is None and resume != "auto":
             raise UserError(
@@ -59,6 +60,17 @@ def steps(run: Path) -> list[Path]:
     """The step directories of a run, oldest first; what else lies beside them is nobody's business."""
     found = [path for path in (run / STEPS).glob(f"{STEP}*") if re.fullmatch(rf"{STEP}\d+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(STEP)))
+
+
+def prepare(resume: str, run_dir: Path) -> None:
+    """What can be seen to before a run begins: where it is to go on from, or that it is alone in its directory.
+
+    Raises UserError for a place that is none, and as begin_anew does.
+    """
+    if resume == "none":
+        begin_anew(run_dir)
+    elif resume not in WORDS and not Path(resume).exists():
+        raise UserError(f"resume={resume}: no such run or step; give the path of one, or none, {', '.join(WORDS)}")
 
 
 def begin_anew(run_dir: Path) -> None:

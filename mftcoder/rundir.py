@@ -65,7 +65,7 @@ def short_hash(overrides: ListConfig) -> str:
 
 def discard(run_dir: Path) -> None:
     """Remove the directory of a run that could not begin, unless more is in it than what Hydra wrote."""
-    if {path.name for path in run_dir.iterdir()} <= {HYDRA}:
+    if {path.name for path in run_dir.iterdir()} <= {HYDRA, LOCK}:
         shutil.rmtree(run_dir)
 
 
@@ -101,12 +101,12 @@ def hold(run_dir: Path) -> int:
 def begin(run_dir: Path, tree: Mapping[str, Any]) -> None:
     """Write what is about to run, and where, and that it is running; no secret stays in any file.
 
-    Raises UserError, and writes nothing, where another process trains in the directory, or an earlier run did that is
-    not gone on from.
+    Raises UserError, and writes nothing, where another process trains in the directory, where an earlier run did that
+    is not gone on from, or where that which is to be gone on from does not exist.
     """
     os.close(hold(run_dir))
-    if tree.get("resume") == "none":
-        resumption.begin_anew(run_dir)
+    if "resume" in tree:
+        resumption.prepare(tree["resume"], run_dir)
     hidden = [value for _, value in secrets.find(tree)]
     write_text(run_dir / CONFIG, yaml.safe_dump(secrets.masked(tree), sort_keys=False, allow_unicode=True))
     environment = json.dumps(describe(sys.orig_argv), indent=1) + "\n"

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mftcoder import resumption
 from mftcoder import snapshot as files
 from mftcoder.config import build, check
+from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import ADAPTER
@@ -76,7 +77,10 @@ def of_run(name: str, given: object, weights: Path | None) -> Any:
         return given
     if weights is None or not (file := weights / files.CONFIG).is_file():
         where = "no checkpoint was given" if weights is None else f"{weights} has no {files.CONFIG}"
-        raise UserError(f"{name}=run takes it from a checkpoint that a run saved, but {where}; give {name}=<choice>")
+        raise UserError(
+            f"{name}=run takes it from a checkpoint that a run saved, but {where}; give {name}=<choice> "
+            "(an exported model is model=path model.pretrained_model_path=<directory> template=native)"
+        )
     tree = json.loads(file.read_text(encoding="utf-8")).get(name)
     try:
         return build(check(tree)) if isinstance(tree, dict) else tree
@@ -103,8 +107,19 @@ def _weights(path: Path) -> Path:
     if pointer.is_file():
         path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     if (path / ADAPTER).is_file() or any(path.glob("model*.safetensors")):
+        _check(path)
         return path.resolve()
     raise UserError(
         f"checkpoint={path}: neither a run (with {resumption.STEPS}/latest) nor a directory with {ADAPTER} or "
         f"model.safetensors; give the path of a run, of its {resumption.STEPS}/best, or of one of its steps"
     )
+
+
+def _check(step: Path) -> None:
+    """Raise UserError where what a run sealed, but for what only resuming needs, is not as it was."""
+    sealed = (step / manifest.MANIFEST).is_file()
+    if sealed and (faults := manifest.faults(step, ignored="optimizer")):
+        raise UserError(
+            "\n".join([f"checkpoint={step} is damaged, or was changed:", *faults])
+            + f"\ntake another step, or remove {manifest.MANIFEST} where the change was meant"
+        )

@@ -190,6 +190,12 @@ def test_what_a_constructor_refuses_is_a_fault_of_the_config() -> None:
     ]
 
 
+def test_what_an_optimizer_refuses_is_a_fault_before_anything_is_loaded() -> None:
+    with pytest.raises(ConfigError) as error:
+        config.load("optimizer.lr=-1", "seed=-2")
+    assert error.value.faults == ["optimizer: Invalid learning rate: -1", "seed: -2 is below 0"]
+
+
 def test_what_does_not_go_together_is_a_fault_of_the_config() -> None:
     hot = {"_target_": "toy_parts.Hot"}
     assert faults(sauce=hot, dish="cake") == ["sauce: a hot sauce does not go with dish=cake"]

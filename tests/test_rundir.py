@@ -176,3 +176,11 @@ def test_a_job_of_a_sweep_begins_anew_and_sets_its_steps_aside(
         assert not (run_dir / "checkpoints").exists()
         assert (run_dir / f"checkpoints.{number}" / "step_000006" / "weights").is_file()
     assert "the steps that it had are in checkpoints.2" in caplog.text
+
+
+def test_a_place_to_go_on_from_that_is_none_is_seen_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="resume=yes: no such run or step; give the path of one, or none, auto, latest"):
+        rundir.begin(tmp_path / "a", {"resume": "yes"})
+    assert not (tmp_path / "a" / "config.yaml").exists()
+    rundir.discard(tmp_path / "a")
+    assert not (tmp_path / "a").exists()

@@ -8,6 +8,7 @@ import torch
 from saved_runs import save_run
 from small_models import some_ids
 
+from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.quantization.nf4 import NF4
 from mftcoder.template.mftcoder import MFTCoder
@@ -66,6 +67,27 @@ def test_a_moved_step_still_knows_its_run(run, tmp_path):
     shutil.copytree(run.directory / "checkpoints" / "step_000002", tmp_path / "elsewhere")
     net, _ = find(str(tmp_path / "elsewhere"), model="run", quantization="run").load(CPU)
     assert torch.equal(logits(net), run.logits)
+
+
+@pytest.fixture
+def step(run, tmp_path):
+    """A copy of the step, sealed as runs seal theirs."""
+    shutil.copytree(run.directory / "checkpoints" / "step_000002", tmp_path / "step")
+    (tmp_path / "step" / "optimizer.json").write_text("{}")
+    manifest.seal(tmp_path / "step")
+    return tmp_path / "step"
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "run.json"])
+def test_a_damaged_step_is_named_with_its_files(step, name):
+    (step / name).write_bytes((step / name).read_bytes()[:100])
+    with pytest.raises(UserError, match=rf"is damaged, or was changed:\n.*{name}: 100 bytes instead of"):
+        find(str(step), model="run", quantization="run")
+
+
+def test_what_only_resuming_needs_may_be_missing(step):
+    (step / "optimizer.json").unlink()
+    assert find(str(step), model="run", quantization="run").weights == step
 
 
 def test_an_adapter_without_a_run_needs_the_model_named(run, tmp_path):

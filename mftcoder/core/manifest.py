@@ -74,14 +74,18 @@ def manifest(directory: Path) -> dict[str, Any]:
     return content
 
 
-def faults(directory: Path) -> list[str]:
-    """Everything in a sealed directory that is not as it was sealed; nothing means that it is whole."""
+def faults(directory: Path, *, ignored: str | None = None) -> list[str]:
+    """Everything in a sealed directory that is not as it was sealed; nothing means that it is whole.
+
+    ignored: the beginning of the names of files that are not looked at.
+    """
     try:
         files = manifest(directory)["files"]
     except (OSError, ValueError) as error:
         return [f"{directory / MANIFEST}: {error}"]
+    seen = {name: entry for name, entry in files.items() if ignored is None or not name.startswith(ignored)}
     return [
-        f"{directory / name}: {fault}" for name, entry in files.items() if (fault := _fault(directory / name, entry))
+        f"{directory / name}: {fault}" for name, entry in seen.items() if (fault := _fault(directory / name, entry))
     ]
 
 
