@@ -197,7 +197,7 @@ class Run:
     def _over(self) -> bool:
         """Whether nothing is left to do; it says why, where that is not that all steps are taken."""
         step = self.state.progress.step
-        if step == self.total_steps:
+        if step >= self.total_steps:
             return True
         reason = "validation has stopped improving (training.early_stopping)" if self._stalled() else None
         if not self.trainer.priors.any():

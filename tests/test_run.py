@@ -24,6 +24,12 @@ def test_a_run_that_stopped_early_takes_no_more_steps_when_it_is_resumed(run, tm
     assert metrics(tmp_path / "more")[-1]["step"] == 6
 
 
+def test_a_run_that_is_told_to_end_before_where_it_is_ends_there(run, tmp_path):
+    run(tmp_path / "a", "training.max_train_steps=4")
+    run(tmp_path / "b", "training.max_train_steps=2", f"resume={tmp_path / 'a'}")
+    assert not list((tmp_path / "b" / "checkpoints").glob("step_*"))
+
+
 FREEZING = ("optimizer.lr=0", "training.freeze_stall_num=1", "training.early_stopping=false")
 
 
