@@ -57,7 +57,7 @@ def test_a_runs_page_holds_its_numbers_curves_and_answers(tmp_path: Path, capsys
     assert capsys.readouterr().out == f"{path / 'report.html'}\n"
     page = Page(path / "report.html")
     first, last = 2.1, 2 * math.exp(-0.8) + 0.1
-    row = ["code", f"{first:.4f}", f"{last:.4f}", "40", f"{last:.4f}", f"{last - first:+.4f}", "0.500", "0.600"]
+    row = ["code", f"{first:.4f}", f"{last:.4f}", "40", f"{last:.4f}", f"{last - first:+.4f}", "0.600"]
     assert row in page.rows
     assert page.titles == [
         "validation loss",
@@ -101,7 +101,7 @@ def test_a_sweeps_page_ranks_its_jobs_and_leads_to_their_pages(tmp_path: Path) -
         ["0-abcdef00", "1e-4", "equal"],
     ]
     assert all("tiny" not in row for row in page.rows), "model=tiny is the same in all jobs"
-    assert page.titles == ["all jobs, the best in the strongest colour", "mean validation loss of each job"]
+    assert page.titles == ["all jobs, the best of them strongest", "mean validation loss of each job"]
     assert len(page.links) == 4
     assert all((path / link).is_file() for link in page.links)
 
@@ -112,8 +112,21 @@ def test_a_job_without_a_result_stands_last_and_is_in_no_comparison(tmp_path: Pa
     report(name="report", run=str(path))
     page = Page(path / "report.html")
     assert page.rows[-1][0] == "3-abcdef03"
-    assert page.rows[-1][3] == "failed"
+    assert page.rows[-1][3] == "failed: out of memory"
     assert len(re.findall(r'class="job"', (path / "report.html").read_text())) == 3
+
+
+def test_a_job_that_failed_before_it_logged_anything_is_in_the_table(tmp_path: Path) -> None:
+    path = write_sweep(tmp_path / "sweep")
+    early = path / "4-abcdef04"
+    early.mkdir()
+    (early / "status.json").write_text('{"state": "failed", "reason": "no such file: x"}')
+    report(name="report", run=str(path))
+    page = Page(path / "report.html")
+    (row,) = [row for row in page.rows if row[:1] == ["4-abcdef04"]]
+    assert "failed: no such file: x" in row
+    assert (early / "report.html").is_file()
+    assert len(re.findall(r'class="job"', (path / "report.html").read_text())) == 4
 
 
 def test_an_empty_run_has_a_page_too(tmp_path: Path) -> None:

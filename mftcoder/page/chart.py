@@ -11,7 +11,7 @@ from html import escape
 from mftcoder.page.scale import Scale, label, spanning, ticks
 
 WIDTH, HEIGHT = 560, 240
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 38
 MOST_POINTS = 400
 
 Points = Sequence[tuple[float, float]]
@@ -63,8 +63,9 @@ def _axes(across: Scale, up: Scale) -> str:
     ]
     marks += [
         f'<text x="{across.at(v)}" y="{floor + 17}" text-anchor="middle">{label(v)}</text>'
-        for v in ticks(across.low, across.high, 6)
+        for v in ticks(across.low, across.high, 6, least=1)
     ]
+    marks.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 5}" text-anchor="middle">step</text>')
     return f'<g class="axes">{"".join(marks)}</g>'
 
 

@@ -1,4 +1,4 @@
-"""Parallel coordinates as SVG: many jobs over many settings and results, the best of them in the strongest colour."""
+"""Parallel coordinates as SVG: many jobs over many settings and results, the best of them strongest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mftcoder.page.scale import Scale, label, spanning
 
 WIDTH, HEIGHT = 1120, 300
 LEFT, RIGHT, TOP, BOTTOM = 70, 70, 40, 24
-FEW = 5
+FEW, LINE = 5, 12  # numbers beside an axis; the height of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,10 @@ class Axis:
 
 
 def parallel(axes: Sequence[Axis], jobs: Sequence[str]) -> str:
-    """A figure with a line a job across all axes; jobs are given best first, and drawn worst first."""
+    """A figure with a line a job across all axes; jobs are given best first, and drawn worst first.
+
+    A job's colour is its rank, as that of a series in a line chart is its index.
+    """
     if len(axes) < 2 or not jobs:
         return ""
     across = Scale(0, len(axes) - 1, LEFT, WIDTH - RIGHT)
@@ -34,10 +37,10 @@ def parallel(axes: Sequence[Axis], jobs: Sequence[str]) -> str:
         points = [(across.at(i), places[rank]) for i, (*_, places) in enumerate(columns)]
         path = "M" + "L".join(f"{x},{y}" for x, y in points if y is not None)
         share = 1 - rank / max(1, len(jobs) - 1)
-        style = f"--share:{share:.3f}"
+        style = f"--c:var(--c{rank % 10});--share:{share:.3f}"
         lines.append(f'<path class="job" style="{style}" d="{path}"><title>{escape(job)}</title></path>')
     return (
-        '<figure class="wide"><figcaption>all jobs, the best in the strongest colour</figcaption>'
+        '<figure class="wide"><figcaption>all jobs, the best of them strongest</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}"><g class="axes">{rules}</g>{"".join(lines)}'
         f'<g class="over">{texts}</g></svg></figure>'
     )
@@ -48,10 +51,19 @@ def _column(axis: Axis, x: float) -> tuple[str, str, list[float | None]]:
     scale, words = _scale(axis)
     places = [None if v is None else scale.at(words[str(v)] if words else float(v)) for v in axis.values]
     marks = {scale.at(place): word for word, place in words.items()} or {scale.at(v): label(v) for v in _marked(axis)}
-    texts = "".join(f'<text x="{x + 6}" y="{y + 4}">{escape(text)}</text>' for y, text in marks.items())
+    texts = "".join(f'<text x="{x + 6}" y="{y + 4}">{escape(text)}</text>' for y, text in _legible(marks).items())
     name = f'<text class="name" x="{x}" y="{TOP - 16}" text-anchor="middle">{escape(axis.name)}</text>'
     rule = f'<line class="axis" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
     return rule, name + texts, places
+
+
+def _legible(marks: dict[float, str]) -> dict[float, str]:
+    """What is to be written at each height, but for what would run into something else; the ends come first."""
+    kept: dict[float, str] = {}
+    for y in sorted(marks, key=lambda y: -abs(y - HEIGHT / 2)):
+        if all(abs(y - other) >= LINE for other in kept):
+            kept[y] = marks[y]
+    return kept
 
 
 def _marked(axis: Axis) -> list[float]:

@@ -52,9 +52,9 @@ class Record:
 
 
 def read(path: Path) -> Record:
-    """The record of a run. Raises UserError where there is none."""
+    """The record of a run, of which there may be no more than how it failed. Raises UserError where there is none."""
     metrics = path / METRICS
-    if not metrics.is_file():
+    if not metrics.is_file() and status.read(path) is None:
         raise UserError(f"run={path}: no run, it has no {METRICS}; name a directory below runs/<name>/")
     overrides = path / ".hydra" / "overrides.yaml"
     typed = yaml.safe_load(_text(overrides)) or []

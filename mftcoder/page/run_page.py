@@ -43,21 +43,21 @@ def _facts(run: Record) -> str:
 
 
 def _tasks(run: Record) -> str:
-    """First, best and last validation loss of each task, with its last weights."""
+    """First, best and last validation loss of each task, with the weight it really had."""
     rows = [_row(run, task, f"/{task}") for task in run.tasks]
-    headings = ["task", "first", "best", "at step", "last", "change", "weight", "effective weight"]
+    headings = ["task", "first", "best", "at step", "last", "change", "effective weight"]
     return "<h2>Validation loss</h2>" + table(headings, [*rows, _row(run, "mean of tasks", "")])
 
 
 def _row(run: Record, name: str, suffix: str) -> list[str]:
     losses = run.series(f"valid/loss{suffix}")
     if not losses:
-        return [name, *[""] * 7]
+        return [name, *[""] * 6]
     step, best = run.best(f"valid/loss{suffix}")
     first, last = losses[0][1], losses[-1][1]
-    weights = [run.series(f"train/{kind}{suffix}") for kind in ("weight", "effective_weight")] if suffix else [[], []]
-    shown = [f"{weight[-1][1]:.3f}" if weight else "" for weight in weights]
-    return [name, f"{first:.4f}", f"{best:.4f}", f"{step:g}", f"{last:.4f}", f"{last - first:+.4f}", *shown]
+    weights = run.series(f"train/effective_weight{suffix}") if suffix else []
+    weight = f"{weights[-1][1]:.3f}" if weights else ""
+    return [name, f"{first:.4f}", f"{best:.4f}", f"{step:g}", f"{last:.4f}", f"{last - first:+.4f}", weight]
 
 
 def _charts(run: Record) -> Iterable[str]:

@@ -26,16 +26,20 @@ class Scale:
 
 
 def spanning(values: Iterable[float], start: float, end: float, *, margin: float) -> Scale:
-    """A straight axis over all values, with a share of `margin` left free at both ends; one value gets room too."""
+    """A straight axis over all values, with a share of `margin` left free at both ends.
+
+    One value gets room too, and so do values that differ by rounding alone.
+    """
     known = list(values)
     low, high = min(known), max(known)
-    room = (high - low) * margin if low < high else abs(low) * 0.1 or 1.0
+    apart = high - low > 1e-6 * max(abs(low), abs(high))
+    room = (high - low) * margin if apart else abs(low) * 0.1 or 1.0
     return Scale(low - room, high + room, start, end)
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
-    """About `count` multiples of 1, 2 or 5 times a power of ten between low and high."""
-    rough = (high - low) / count
+def ticks(low: float, high: float, count: int, *, least: float = 0.0) -> list[float]:
+    """About `count` multiples of 1, 2 or 5 times a power of ten between low and high, at least `least` apart."""
+    rough = max((high - low) / count, least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)

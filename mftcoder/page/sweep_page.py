@@ -13,6 +13,8 @@ from mftcoder.page.parallel import Axis, parallel
 from mftcoder.page.record import Record
 from mftcoder.page.repeats import headings, repeats
 
+REASON = 80  # most characters of why a job failed; its own page has all
+
 
 def sweep_page(path: Path, jobs: Sequence[Record]) -> str:
     """The whole page as HTML; each job's name leads to the report beside it."""
@@ -47,9 +49,10 @@ def _seeds(jobs: Sequence[Record], tasks: Sequence[str]) -> str:
 def _row(job: Record, varied: Sequence[str], tasks: Sequence[str]) -> list[str]:
     link = f'<a href="{escape(job.path.name)}/report.html">{escape(job.path.name)}</a>'
     state = "unknown" if job.status is None else job.status.state
+    reason = "" if job.status is None or not job.status.reason else f": {job.status.reason.splitlines()[0][:REASON]}"
     results = [_best(job, task) for task in tasks] + [_metric(job)]
     numbers = ["" if value is None else f"{value:.4f}" for value in results]
-    return [link, *(job.overrides.get(key, "") for key in varied), state, *numbers]
+    return [link, *(job.overrides.get(key, "") for key in varied), state + reason, *numbers]
 
 
 def _keys(jobs: Sequence[Record]) -> list[str]:

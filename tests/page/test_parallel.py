@@ -45,7 +45,12 @@ def test_numbers_among_words_are_words_and_a_missing_value_is_passed_by() -> Non
 def test_the_best_job_is_drawn_last_and_strongest() -> None:
     figure = parallel([Axis("a", [1.0, 2.0]), Axis("b", [1.0, 2.0])], ["best", "worst"])
     assert list(heights(figure)) == ["worst", "best"]
-    assert re.findall(r"--share:([\d.]+)", figure) == ["0.000", "1.000"]
+    assert re.findall(r"--c:var\(--c(\d)\);--share:([\d.]+)", figure) == [("1", "0.000"), ("0", "1.000")]
+
+
+def test_numbers_that_would_run_into_each_other_are_left_out() -> None:
+    figure = parallel([Axis("a", [1.0, 1.01, 2.0]), Axis("b", [1.0, 2.0, 3.0])], ["x", "y", "z"])
+    assert re.findall(r">([\d.]+)</text>", figure) == ["1", "2", "1", "3", "2"]
 
 
 def test_one_axis_or_no_job_is_no_comparison() -> None:

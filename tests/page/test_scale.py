@@ -22,6 +22,7 @@ def test_all_values_are_on_the_axis_and_one_alone_has_room_on_both_sides() -> No
     assert spanning([3.0, 1.0], 0, 1, margin=0.5) == Scale(0.0, 4.0, 0, 1)
     assert spanning([-2.0], 0, 1, margin=0.0) == Scale(-2.2, -1.8, 0, 1)
     assert spanning([0.0], 0, 1, margin=0.0) == Scale(-1.0, 1.0, 0, 1)
+    assert spanning([0.2, 0.2 + 1e-17, 0.20000000000000004], 0, 1, margin=0.0).high > 0.21
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,11 @@ def test_all_values_are_on_the_axis_and_one_alone_has_room_on_both_sides() -> No
 )
 def test_ticks_are_round_and_inside(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high, 5) == pytest.approx(expected)
+
+
+def test_ticks_of_steps_are_whole() -> None:
+    assert ticks(1.0, 3.0, 6, least=1) == [1.0, 2.0, 3.0]
+    assert ticks(0.0, 60.0, 6, least=1) == [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
 
 
 def test_labels_are_short() -> None:
