@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import OPTIONS, train_only
 from safetensors.torch import load_file
+from small_tasks import OPTIONS, train_only
 from test_train import StopAt, metrics
 
 from mftcoder import config

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from conftest import SIZES, train_only
+from small_tasks import SIZES, train_only
 from test_train import StopAt, metrics, step_files
 
 from mftcoder import status
