@@ -7,17 +7,14 @@ faster step is to be had from these kernels, whatever stands around them.
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
-from train_inputs import Products, Size, clock, matrix_product_peak, report
-from train_ours import packs, trainer_for
+from train_inputs import Products, report
+from train_ours import packs, prepared, size_of
 from typing_extensions import override
 
 PRODUCTS = {"mm", "bmm", "addmm", "addmm_"}
@@ -50,23 +47,18 @@ class Recorder(TorchDispatchMode):
 
 
 def main() -> None:
-    job = json.loads(sys.argv[1])
-    dialogues = json.loads(Path(job["dialogues"]).read_text(encoding="utf-8"))
-    now = clock(job)
-    peak = matrix_product_peak(now)
-    trainer = trainer_for(job)
+    job, dialogues, now, peak, trainer = prepared()
     recorder = Recorder(PRODUCTS | (ATTENTION if job["attention"] else set()), list(trainer.engine.module.parameters()))
     with recorder:
         done = trainer.step(0, packs(dialogues[-job["batch"] :], job["pack"]))
     with Products() as counter:
         replay(recorder)
-    size = Size(int(done.size.tokens.sum()), done.size.targets, done.size.positions)
     seconds = []
     for _ in range(len(dialogues) // job["batch"]):
         begun = now()
         replay(recorder)
         seconds.append(now() - begun)
-    flops, steps, none = counter.flops * (len(seconds) - 1), [size] * len(seconds), float("nan")
+    flops, steps, none = counter.flops * (len(seconds) - 1), [size_of(done)] * len(seconds), float("nan")
     report([], seconds, steps, peak_bytes=none, before_bytes=none, peak_flops=peak, flops=flops)
 
 

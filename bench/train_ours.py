@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from train_trainer import make_trainer
 
 from mftcoder.config import load
 from mftcoder.core.batch import Sample
-from mftcoder.loop import MicroBatches, Trainer
+from mftcoder.loop import MicroBatches, Report, Trainer
 
 PEFT = {"lora": "lora", "full": "none", "qlora": "qlora"}
 
@@ -39,12 +40,21 @@ def packs(dialogues: list[dict[str, list[int]]], room: int) -> MicroBatches:
     return bins
 
 
-def main() -> None:
+def prepared() -> tuple[dict[str, Any], list[dict[str, list[int]]], Callable[[], float], float, Trainer]:
+    """The job of this process, its dialogues, its clock, the product peak, and the trainer, loaded after that."""
     job = json.loads(sys.argv[1])
     dialogues = json.loads(Path(job["dialogues"]).read_text(encoding="utf-8"))
     now = clock(job)
-    peak = matrix_product_peak(now)
-    trainer = trainer_for(job)
+    return job, dialogues, now, matrix_product_peak(now), trainer_for(job)
+
+
+def size_of(done: Report) -> Size:
+    """Of a step that was taken."""
+    return Size(int(done.size.tokens.sum()), done.size.targets, done.size.positions)
+
+
+def main() -> None:
+    job, dialogues, now, peak, trainer = prepared()
     batches = [dialogues[at : at + job["batch"]] for at in range(0, len(dialogues), job["batch"])]
     before, losses, seconds, sizes = memory("VmRSS"), [], [], []
     for number, batch in enumerate(batches):
@@ -52,7 +62,7 @@ def main() -> None:
         done = trainer.step(number, packs(batch, job["pack"]))
         seconds.append(now() - begun)
         losses.append(done.loss)
-        sizes.append(Size(int(done.size.tokens.sum()), done.size.targets, done.size.positions))
+        sizes.append(size_of(done))
     high = memory("VmHWM")
     # Of one more step, scaled to those that were timed; compiled code hides its products, which are the same.
     with torch.compiler.set_stance("force_eager"), Products() as counter:
