@@ -1,0 +1,1 @@
+"""Words typed become a checked plain tree: the command line, its messages, the configuration, its schema."""

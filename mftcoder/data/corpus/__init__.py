@@ -1,0 +1,1 @@
+"""Tokens on disk: tables by task, cached by content, split and audited."""

@@ -1,0 +1,1 @@
+"""Five tasks cut from Python sources."""

@@ -1,0 +1,1 @@
+"""What users have, read record by record and told apart by shape, as dialogues."""

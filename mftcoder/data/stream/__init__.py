@@ -1,0 +1,1 @@
+"""Which sample comes when: shares of the tasks, shuffling, packing, and the cursor that resumes them."""

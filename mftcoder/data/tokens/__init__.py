@@ -1,0 +1,1 @@
+"""Dialogues as token ids with a loss mask."""

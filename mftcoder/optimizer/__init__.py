@@ -1,1 +1,0 @@
-"""How parameters are grouped for the optimizer."""

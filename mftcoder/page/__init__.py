@@ -1,1 +1,0 @@
-"""Pages about runs and sweeps that need nothing but a browser."""
