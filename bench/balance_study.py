@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mftcoder.page.record import read
-from mftcoder.page.repeats import headings, repeats
+from mftcoder.report.record import read
+from mftcoder.report.repeats import headings, repeats
 
 
 def main() -> None:

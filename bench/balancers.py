@@ -27,13 +27,13 @@ import torch
 from omegaconf import OmegaConf
 
 from mftcoder.balancer.base import Balancer, GradientBalancer
-from mftcoder.config import build, conf_dir
+from mftcoder.cli.config import build, conf_dir
 from mftcoder.core.batch import Sample, TaskLosses
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.engine.base import Engine
-from mftcoder.loop import MicroBatches, Trainer
 from mftcoder.model.loss_model import LossModel
-from mftcoder.validation import Validator
+from mftcoder.training.loop import MicroBatches, Trainer
+from mftcoder.training.validation import Validator
 
 TASKS = (2, 5, 20)
 MICRO_BATCHES, TOKENS, VOCABULARY = 8, 512, 1000

@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mftcoder.config import build, compose
+from mftcoder.cli.config import build, compose
 from mftcoder.core.dialogue import Dialogue
-from mftcoder.data.corpus import Corpus
+from mftcoder.data.corpus.tables import Corpus
 from mftcoder.data.folders import Folders
-from mftcoder.data.record import parse
-from mftcoder.data.sampler import Sampler
-from mftcoder.data.source import Source
-from mftcoder.data.tokenise import Tokeniser, tokenise
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.records.source import Source
+from mftcoder.data.stream.sampler import Sampler
+from mftcoder.data.tokens.tokenise import Tokeniser, tokenise
 from mftcoder.template.base import Template
 
 ROUNDS, BATCH, PACKS_PER_STEP = 5, 1024, 4

@@ -29,7 +29,8 @@ from typing import Any
 
 import torch
 
-from mftcoder import config, resumption
+from mftcoder.cli import config
+from mftcoder.storage import resumption
 
 KILLS, STEPS, INTERVAL = 200, 24, 4
 TASKS = {"add": 40, "double": 16, "say": 6}

@@ -15,17 +15,17 @@ from torch.distributed.tensor import DTensor
 from train_inputs import memory
 from train_trainer import make_trainer
 
-from mftcoder import resumption
-from mftcoder.checkpoint import Checkpoints
-from mftcoder.config import build, load
+from mftcoder.cli.config import build, load
 from mftcoder.core.batch import Sample
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
 from mftcoder.core.state import State
-from mftcoder.data.corpus import Split
-from mftcoder.data.sampler import Sampler
-from mftcoder.loop import MicroBatches, Trainer
+from mftcoder.data.corpus.tables import Split
+from mftcoder.data.stream.sampler import Sampler
 from mftcoder.model.weights import ModelWeights
+from mftcoder.storage import resumption
+from mftcoder.storage.checkpoints import Checkpoints
+from mftcoder.training.loop import MicroBatches, Trainer
 
 MODEL = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
 PEFT = {"lora": "lora", "full": "none"}

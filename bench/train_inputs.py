@@ -31,7 +31,7 @@ class Size(NamedTuple):
 
 def dialogues(number: int) -> list[dict[str, list[int]]]:
     """Some of each task of the standard library in turn, drawn at random, of at most LONGEST tokens."""
-    from mftcoder.config import build, load
+    from mftcoder.cli.config import build, load
 
     tree = load("model=smollm2_135m", "data=stdlib", f"data.seq_length={LONGEST}")
     template = build(tree["template"])
@@ -62,7 +62,7 @@ def random_model(to: Path, length: int, vocabulary: int) -> Path:
     """Two layers as wide as SmolLM2-135M's, with a vocabulary of any size."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    from mftcoder.config import build, load
+    from mftcoder.cli.config import build, load
 
     source = build(load("model=smollm2_135m")["model"]).source()
     config = AutoConfig.from_pretrained(source)
@@ -135,7 +135,7 @@ def main() -> None:
         chosen = random_dialogues(number, job["length"], job["vocabulary"])
         model = random_model(to, job["length"], job["vocabulary"])
     else:
-        from mftcoder.config import build, load
+        from mftcoder.cli.config import build, load
 
         chosen, model = dialogues(number), Path(build(load("model=smollm2_135m")["model"]).source())
     file = to / "dialogues.json"

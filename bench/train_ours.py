@@ -13,9 +13,9 @@ import torch
 from train_inputs import Products, Size, clock, matrix_product_peak, memory, report
 from train_trainer import make_trainer
 
-from mftcoder.config import load
+from mftcoder.cli.config import load
 from mftcoder.core.batch import Sample
-from mftcoder.loop import MicroBatches, Report, Trainer
+from mftcoder.training.loop import MicroBatches, Report, Trainer
 
 PEFT = {"lora": "lora", "full": "none", "qlora": "qlora"}
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from mftcoder.config import build
-from mftcoder.data.collate import collate
+from mftcoder.cli.config import build
+from mftcoder.data.stream.collate import collate
 from mftcoder.engine.allocator import keep_freed_memory
-from mftcoder.loop import Trainer
 from mftcoder.model.compiling import compile_layers
 from mftcoder.model.loss_model import LossModel
-from mftcoder.optimizer.groups import decay_groups
+from mftcoder.training.decay import decay_groups
+from mftcoder.training.loop import Trainer
 
 PARTS = ("engine", "model", "peft", "quantization", "objective", "balancer", "optimizer")
 

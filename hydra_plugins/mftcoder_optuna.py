@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from mftcoder.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
-    from mftcoder.study import Space, Study
+    from mftcoder.launch.study import Space, Study
 
 
 class OptunaSweeper(Sweeper):
@@ -51,7 +51,7 @@ class OptunaSweeper(Sweeper):
 
         Raises UserError as soon as one completes without a metric.
         """
-        from mftcoder.study import Study
+        from mftcoder.launch.study import Study
 
         self._check()
         fixed, space = self._read(arguments)

@@ -19,9 +19,9 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
-from mftcoder.rundir import register_resolvers
+from mftcoder.storage.run_directory import register_resolvers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -60,7 +60,7 @@ def main() -> NoReturn:
     except (Exception, Refused) as error:
         code = explain(plain(error, command), full=full)
     if "WORLD_SIZE" in os.environ:
-        from mftcoder.worker import leave
+        from mftcoder.launch.worker import leave
 
         leave(code, together=together)
     sys.exit(code)
@@ -119,8 +119,8 @@ def run(command: Command) -> None:
     """Have Hydra do what the command says, in this process or in the others that a launcher started with it."""
     if command.asks:
         return _hydra(command, lambda cfg: None)
-    from mftcoder import world
-    from mftcoder.launcher import task
+    from mftcoder.launch import world
+    from mftcoder.launch.launcher import task
 
     others = world.find(os.environ)
     if others is None:
@@ -131,7 +131,7 @@ def run(command: Command) -> None:
         )
     meeting = world.Meeting.of(others)
     if others.rank > 0:
-        from mftcoder.worker import work
+        from mftcoder.launch.worker import work
 
         message = meeting.receive()
         work(message["tree"], Path(message["run_dir"]))
@@ -185,7 +185,7 @@ def _in_words(error: HydraException | OmegaConfBaseException, verb: str) -> str:
 
 def _unknown_keys(command: Command) -> ConfigError | None:
     """All faults of a command that sets keys which do not exist, where Hydra stops at the first."""
-    from mftcoder.worker import log_plainly
+    from mftcoder.core.terminal import log_plainly
 
     log_plainly()  # The check imports what the config names.
     try:

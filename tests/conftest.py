@@ -13,7 +13,7 @@ from small_tasks import OPTIONS, SIZES, record
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.tracker.base import Tracker
 
 torch.set_num_threads(1)  # Threads cost more than they bring to models of this size, and tests run side by side.

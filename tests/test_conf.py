@@ -14,9 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import DictConfig, OmegaConf
 
-from mftcoder import config
-from mftcoder.rundir import register_resolvers
-from mftcoder.schema import hints, locate, settings
+from mftcoder.cli import config
+from mftcoder.cli.schema import hints, locate, settings
+from mftcoder.storage.run_directory import register_resolvers
 
 CONF = config.conf_dir()
 PRESETS = ("experiment", "sweep", "debug")

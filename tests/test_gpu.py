@@ -15,10 +15,10 @@ from small_models import load, preset, save_random, shaken
 from torch import nn
 
 from mftcoder.core.batch import Sample
-from mftcoder.data.collate import collate
-from mftcoder.measures import peak_memory
+from mftcoder.data.stream.collate import collate
 from mftcoder.model.linear_loss import Targets, Transform, dense_cross_entropy, linear_cross_entropy
 from mftcoder.model.loss_model import LossModel
+from mftcoder.training.metrics import peak_memory
 
 DEVICE = "cuda"
 ROOT = Path(__file__).parents[1]

@@ -32,7 +32,7 @@ def below(directory: str, pattern: str) -> set[str]:
 def test_every_module_preset_and_data_file_is_in_it_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     presets = {f"mftcoder/{name}" for name in below("conf", "*.yaml")}
-    files = (below("mftcoder", pattern) for pattern in ("*.py", "*.json", "*.css", "*.js"))
+    files = (below("mftcoder", pattern) for pattern in ("*.py", "*.json", "*.css", "*.js", "py.typed"))
     assert names == set().union(*files) | presets | below("hydra_plugins", "*.py")
     assert "mftcoder/model/tiny_tokenizer.json" in names
 

@@ -23,7 +23,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mftcoder.core import serialize
+from mftcoder.storage import serialize
 
 DTYPES = {"ddp": "float64", "fsdp2": "float64", "zero1": "float32", "zero2": "float32", "zero3": "float32"}
 DTYPES |= {f"{engine}/2": dtype for engine, dtype in DTYPES.items()}
@@ -53,7 +53,7 @@ def in_processes(engine: str, dtype: str, work: Path) -> None:
         port = str(free.getsockname()[1])
     place = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # DeepSpeed looks for ninja.
-    command = [sys.executable, str(toy.ROOT / "tests" / "parity_cases.py"), engine, dtype, str(work)]
+    command = [sys.executable, str(toy.ROOT / "tests" / "support" / "parity_cases.py"), engine, dtype, str(work)]
     logs = [work / f"{engine.replace('/', '-')}-{rank}.log" for rank in range(number)]
     ranks = []
     for rank, log in enumerate(logs):

@@ -29,7 +29,7 @@ class Selective(Protocol):
 
 def conf_dir() -> Path:
     """Where the configs are: inside of an installed package, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
@@ -53,7 +53,7 @@ def check(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     constructor refuses, components that do not go together. Nothing outside of TRUSTED is imported, unless the root's
     `trusted_targets` allows it.
     """
-    from mftcoder.schema import Schema
+    from mftcoder.cli.schema import Schema
 
     tree = _plain(cfg)
     own = tree.get(TRUSTED_TARGETS, [])
@@ -71,7 +71,7 @@ def build(tree: Any, path: str = "") -> Any:
     Raises ConfigError, with the path, for what a constructor refuses by a ValueError. (Hydra's own instantiate would
     resolve `${` once more, in the users' texts too, and hide the path.)
     """
-    from mftcoder.schema import PARTIAL, TARGET, locate
+    from mftcoder.cli.schema import PARTIAL, TARGET, locate
 
     if isinstance(tree, list):
         return [build(item, f"{path}[{index}]") for index, item in enumerate(tree)]
@@ -92,7 +92,7 @@ def build(tree: Any, path: str = "") -> Any:
 
 def verb(tree: Mapping[str, Any]) -> tuple[Callable[..., float | None], dict[str, Any]]:
     """The function that a checked root config calls, and its arguments, built; those of RUNTIME are the caller's."""
-    from mftcoder.schema import locate
+    from mftcoder.cli.schema import locate
 
     return locate(tree["_target_"]), {name: build(value, name) for name, value in _arguments(tree)}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from mftcoder.data.collate import PaddingMode
-from mftcoder.data.corpus import Corpus, Split
-from mftcoder.data.sampler import Sampler
+from mftcoder.data.corpus.tables import Corpus, Split
+from mftcoder.data.stream.collate import PaddingMode
+from mftcoder.data.stream.sampler import Sampler
 from mftcoder.template.base import Template
 
 

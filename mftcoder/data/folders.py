@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.mixture import Mixture, Task
-from mftcoder.data.source import Source
+from mftcoder.data.records.source import Source
 
 
 @dataclass(kw_only=True)

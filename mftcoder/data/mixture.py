@@ -12,22 +12,22 @@ from transformers import PreTrainedTokenizerBase
 from typing_extensions import TypedDict
 
 from mftcoder.core.errors import UserError
-from mftcoder.data import fingerprint
 from mftcoder.data.base import Data
-from mftcoder.data.cache import cached, file_digest, notes
-from mftcoder.data.collate import PaddingMode
-from mftcoder.data.concat import Concatenated
-from mftcoder.data.corpus import Corpus, Split, Table
-from mftcoder.data.faults import refuse
-from mftcoder.data.fitting import TooLong
-from mftcoder.data.held_out import hold_out
-from mftcoder.data.sampler import Sampler
-from mftcoder.data.shapes import Format
-from mftcoder.data.shares import Shares, divide
-from mftcoder.data.sizes import Sizes, Stop, epoch
-from mftcoder.data.source import SPLITS, Source
-from mftcoder.data.stream import Recipe
-from mftcoder.data.tokenise import QUARANTINE, TABLE, Tokeniser, tokenise
+from mftcoder.data.corpus import fingerprint
+from mftcoder.data.corpus.cache import cached, file_digest, notes
+from mftcoder.data.corpus.concat import Concatenated
+from mftcoder.data.corpus.held_out import hold_out
+from mftcoder.data.corpus.tables import TABLE, Corpus, Split, Table
+from mftcoder.data.records.faults import refuse
+from mftcoder.data.records.formats import Format
+from mftcoder.data.records.source import SPLITS, Source
+from mftcoder.data.stream.collate import PaddingMode
+from mftcoder.data.stream.epoch import Sizes, Stop, epoch
+from mftcoder.data.stream.sampler import Sampler
+from mftcoder.data.stream.shares import Shares, divide
+from mftcoder.data.stream.stream import Recipe
+from mftcoder.data.tokens.tokenise import QUARANTINE, Tokeniser, tokenise
+from mftcoder.data.tokens.too_long import TooLong
 from mftcoder.template.base import Template
 
 FILL = 0.98  # of seq_length, that packs hold on average

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.cache import cached
-from mftcoder.data.cutting import cut
-from mftcoder.data.exercises import TASKS
-from mftcoder.data.fingerprint import of_code
+from mftcoder.data.corpus.cache import cached
+from mftcoder.data.corpus.fingerprint import of_code
+from mftcoder.data.exercises.cutting import cut
+from mftcoder.data.exercises.tasks import TASKS
 from mftcoder.data.mixture import Mixture
-from mftcoder.data.source import Source
+from mftcoder.data.records.source import Source
 
 
 @dataclass(kw_only=True)

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from typing_extensions import override
 
-from mftcoder.signals import LAUNCHED
+from mftcoder.core.signals import LAUNCHED
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 PATIENCE = 600  # seconds that workers have to save and stop after they were asked to; then they are killed
@@ -54,7 +54,7 @@ def run_workers(
     serves: bool,
     environment: Mapping[str, str],
 ) -> Ending:
-    """Run `python -m mftcoder.worker RUN_DIR` num_processes times on this machine, until all have ended.
+    """Run `python -m mftcoder.launch.worker RUN_DIR` num_processes times on this machine, until all have ended.
 
     rendezvous: host:port where the agents of num_nodes machines meet; serves: whether it is here. environment:
     variables that only the workers get. A signal to stop is passed on, a second one ends the workers at once.
@@ -79,7 +79,7 @@ def run_workers(
         stack.enter_context(_quiet("torch.distributed.elastic"))
         stack.enter_context(_stop_signals())
         try:
-            elastic_launch(launch, sys.executable)("-u", "-m", "mftcoder.worker", str(run_dir))
+            elastic_launch(launch, sys.executable)("-u", "-m", "mftcoder.launch.worker", str(run_dir))
         except ChildFailedError as error:
             return _cause(error)
         except SignalException:

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from mftcoder import config, rundir, secrets, status, world
+from mftcoder.cli import config, secrets
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
-from mftcoder.worker import log_plainly, work
-from mftcoder.world import Meeting, World
+from mftcoder.core.terminal import log_plainly
+from mftcoder.launch import world
+from mftcoder.launch.worker import work
+from mftcoder.launch.world import Meeting, World
+from mftcoder.storage import run_directory, status
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from mftcoder.elastic import Ending
+    from mftcoder.launch.elastic import Ending
 
-rundir.register_resolvers()  # Launchers such as joblib's import `task` in processes that have not seen our main.
+run_directory.register_resolvers()  # Launchers such as joblib's import `task` in processes that have not seen our main.
 
 SHOWN_LINES = 40  # of the log of a rank that is not on the console
 
@@ -55,14 +58,14 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
         if sweep:
             status.fail(run_dir, reason=str(error), rank=0)
             raise
-        rundir.discard(run_dir)
+        run_directory.discard(run_dir)
         raise Refused(error) from error
     try:
         return _launch(tree, shape, run_dir, sweep, meeting)
     except (UserError, WorkerError) as error:
         if sweep:
             raise
-        rundir.discard(run_dir)
+        run_directory.discard(run_dir)
         raise Refused(error) from error
 
 
@@ -100,7 +103,7 @@ def _launch(tree: dict[str, Any], shape: Shape, run_dir: Path, sweep: bool, meet
         return before.metric
     if shape.num_nodes > 1 and meeting is None:
         return _on_nodes(tree, shape, run_dir)
-    rundir.begin(run_dir, tree)
+    run_directory.begin(run_dir, tree)
     if meeting is not None:
         meeting.hand(run_dir=str(run_dir), tree=tree)
     elif sweep or shape.num_processes > 1:
@@ -113,17 +116,17 @@ def _on_nodes(tree: dict[str, Any], shape: Shape, run_dir: Path) -> float | None
     host, _, port = str(shape.rendezvous).rpartition(":")
     meeting = Meeting.at(host, int(port), shape.num_nodes)
     if meeting.serves:
-        rundir.begin(run_dir, tree)
+        run_directory.begin(run_dir, tree)
         meeting.hand(run_dir=str(run_dir))
     else:
         own, run_dir = run_dir, Path(meeting.receive()["run_dir"])
         if own != run_dir:
-            rundir.discard(own)
+            run_directory.discard(own)
     return _in_workers(tree, shape, run_dir, serves=meeting.serves)
 
 
 def _in_workers(tree: Mapping[str, Any], shape: Shape, run_dir: Path, *, serves: bool = False) -> float | None:
-    from mftcoder.elastic import run_workers
+    from mftcoder.launch.elastic import run_workers
 
     environment = {secrets.ENVIRONMENT: json.dumps(list(secrets.find(tree)))}
     if shape.num_processes > 1:

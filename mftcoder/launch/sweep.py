@@ -12,9 +12,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from typing_extensions import override
 
-from mftcoder import status
-from mftcoder.page.record import METRICS
-from mftcoder.report import draw
+from mftcoder.report.draw import draw
+from mftcoder.report.record import METRICS
+from mftcoder.storage import status
 
 
 class Summary(Callback):
@@ -30,7 +30,7 @@ def show(sweep_dir: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from mftcoder.terminal import terminal
+    from mftcoder.core.terminal import terminal
 
     jobs = sorted((file.parent for file in sweep_dir.glob(f"*/{status.FILE}")), key=_place)
     found = [(job, word) for job in jobs if (word := status.read(job)) is not None]

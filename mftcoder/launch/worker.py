@@ -1,4 +1,4 @@
-"""Runs a verb in this process: called by the launcher, or as `python -m mftcoder.worker RUN_DIR` started by it."""
+"""Runs a verb in this process: called by the launcher, or started by it (`python -m mftcoder.launch.worker`)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mftcoder import config, rundir, secrets, status
+from mftcoder.cli import config, secrets
+from mftcoder.cli.schema import settings
 from mftcoder.core.errors import Preempted, UserError
-from mftcoder.page.record import METRICS
-from mftcoder.report import FILE, draw
-from mftcoder.schema import settings
-from mftcoder.signals import at_once, deaf
+from mftcoder.core.signals import at_once, deaf
+from mftcoder.core.terminal import log_plainly
+from mftcoder.report.draw import FILE, draw
+from mftcoder.report.record import METRICS
+from mftcoder.storage import run_directory, status
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +68,6 @@ def _draw(run_dir: Path) -> None:
         log.warning("%s could not be drawn", run_dir / FILE, exc_info=True)
 
 
-def log_plainly(level: int = logging.INFO) -> None:
-    """Messages of ours from `level` on, of libraries from warnings on, as plain lines on stderr."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
-    logging.getLogger("mftcoder").setLevel(level)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # It warns of optional kernels on every import.
-
-
 def leave(code: int, *, together: bool) -> NoReturn:
     """End this process; together: with the others of its group, if it is in one.
 
@@ -94,7 +89,7 @@ def main() -> NoReturn:
     run_dir = Path(sys.argv[1])
     hidden = json.loads(os.environ.get(secrets.ENVIRONMENT, "[]"))
     try:
-        work(secrets.restored(rundir.read_config(run_dir), hidden), run_dir)
+        work(secrets.restored(run_directory.read_config(run_dir), hidden), run_dir)
     except Preempted:
         pass  # Exit with 0: after another code the agent would at once end ranks that are still leaving.
     except UserError as error:

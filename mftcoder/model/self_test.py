@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
-from mftcoder.data.collate import PaddingMode, collate
+from mftcoder.data.stream.collate import PaddingMode, collate
 from mftcoder.model.loss_model import LossModel
 
 LENGTHS = [9, 5, 14]

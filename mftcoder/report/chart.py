@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mftcoder.page.scale import Scale, label, spanning, ticks
+from mftcoder.report.scale import Scale, label, spanning, ticks
 
 WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 38

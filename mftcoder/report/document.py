@@ -9,7 +9,7 @@ from importlib.resources import files
 
 def document(title: str, body: str) -> str:
     """A whole page. body: HTML."""
-    inside = files("mftcoder.page")
+    inside = files("mftcoder.report")
     style = inside.joinpath("style.css").read_text(encoding="utf-8")
     script = inside.joinpath("values.js").read_text(encoding="utf-8")
     return (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from mftcoder.page.scale import Scale, label, spanning
+from mftcoder.report.scale import Scale, label, spanning
 
 WIDTH, HEIGHT = 1120, 300
 LEFT, RIGHT, TOP, BOTTOM = 70, 70, 40, 24

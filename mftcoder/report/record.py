@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from mftcoder import status
 from mftcoder.core.errors import UserError
+from mftcoder.storage import status
 
 METRICS = "metrics.jsonl"
 

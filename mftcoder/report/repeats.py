@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from mftcoder.page.record import Record
+from mftcoder.report.record import Record
 
 SEED = "seed"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from mftcoder.page.chart import Series, line_chart
-from mftcoder.page.document import document, table
-from mftcoder.page.record import Record, pairs
+from mftcoder.report.chart import Series, line_chart
+from mftcoder.report.document import document, table
+from mftcoder.report.record import Record, pairs
 
 MEAN = 9  # the colour of what belongs to no single task
 

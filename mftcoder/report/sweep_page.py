@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from mftcoder.page.chart import Series, line_chart
-from mftcoder.page.document import document, table
-from mftcoder.page.parallel import Axis, parallel
-from mftcoder.page.record import Record
-from mftcoder.page.repeats import headings, repeats
+from mftcoder.report.chart import Series, line_chart
+from mftcoder.report.document import document, table
+from mftcoder.report.parallel import Axis, parallel
+from mftcoder.report.record import Record
+from mftcoder.report.repeats import headings, repeats
 
 REASON = 80  # most characters of why a job failed; its own page has all
 

@@ -21,13 +21,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from mftcoder import resumption, rundir, snapshot
-from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
-from mftcoder.snapshot import CONFIG, Snapshot
+from mftcoder.storage import manifest, resumption, run_directory, serialize, snapshot
+from mftcoder.storage.snapshot import CONFIG, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +156,7 @@ class Checkpoints:
 
     def _take(self) -> None:
         """First the lock: what lies there half-written may be what a run that is alive is writing."""
-        self.give_up = weakref.finalize(self, os.close, rundir.hold(self.run_dir))
+        self.give_up = weakref.finalize(self, os.close, run_directory.hold(self.run_dir))
         snapshot.clear(self.directory)
 
     def _load(self, state: State, step: Path, parts: Mapping[str, Stateful]) -> None:

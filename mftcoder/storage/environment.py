@@ -44,7 +44,7 @@ def versions() -> dict[str, str]:
 
 def _git() -> dict[str, Any] | None:
     """Commit of the checkout that this code is in, and whether it was changed since."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or (commit := _output("git", "-C", str(root), "rev-parse", "HEAD")) is None:
         return None
     return {"commit": commit, "dirty": bool(_output("git", "-C", str(root), "status", "--porcelain"))}

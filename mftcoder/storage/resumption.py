@@ -9,9 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mftcoder import status
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
+from mftcoder.storage import manifest, status
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +20,10 @@ STEP = "step_"
 # global batch is divided is free too, since its size is compared by itself; of the engine, only the precision is not.
 FREE = (
     *("resume", "resume_force", "checkpoint", "engine", "tracker", "hydra", "training.log_interval"),
+    *(
+        "_target_",
+        "training._target_",
+    ),  # where the code of the verb and of its settings lies; other targets are choices
     *("training.per_device_train_batch_size", "training.gradient_accumulation_steps", "training.torch_compile"),
     *("training.non_finite", "training.anomaly_limit"),
     *(f"training.loss_spike{name}" for name in ("", "_factor", "_window")),

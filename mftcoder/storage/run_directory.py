@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mftcoder import resumption, secrets, status
+from mftcoder.cli import secrets
 from mftcoder.core.errors import UserError
-from mftcoder.core.manifest import write_text
-from mftcoder.environment import describe
+from mftcoder.storage import resumption, status
+from mftcoder.storage.environment import describe
+from mftcoder.storage.manifest import write_text
 
 if TYPE_CHECKING:
     from omegaconf import ListConfig

@@ -13,9 +13,8 @@ from uuid import uuid4
 
 from safetensors import SafetensorError
 
-from mftcoder import environment, resumption
-from mftcoder.core import manifest, serialize
 from mftcoder.core.errors import UserError
+from mftcoder.storage import environment, manifest, resumption, serialize
 
 CONFIG = "run.json"
 STAGED = ".staged-"

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mftcoder.terminal import terminal
+from mftcoder.core.terminal import terminal
 from mftcoder.tracker.base import Metrics, Tracker
 
 VALID = "valid/loss/"

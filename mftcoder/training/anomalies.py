@@ -13,9 +13,9 @@ from statistics import median
 from typing import Any, Literal
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.plan import Plan
 from mftcoder.engine.base import Engine
-from mftcoder.loop import Report
+from mftcoder.training.loop import Report
+from mftcoder.training.settings import Plan
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import Interrupted
-from mftcoder.core.plan import Plan
-from mftcoder.data.corpus import Corpus
+from mftcoder.data.corpus.tables import Corpus
 from mftcoder.engine.base import Engine
 from mftcoder.model.completion import Decoding, complete
+from mftcoder.training.settings import Plan
 
 CANDIDATES = 64
 

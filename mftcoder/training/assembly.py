@@ -11,29 +11,29 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mftcoder.anomalies import Anomalies
 from mftcoder.balancer.base import Balancer
-from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.batch import Batch, Sample
 from mftcoder.core.errors import UserError
-from mftcoder.core.plan import Plan
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
+from mftcoder.core.signals import StopRequest
 from mftcoder.core.state import State, Stateful
 from mftcoder.data.base import Data
-from mftcoder.data.collate import collate
-from mftcoder.data.corpus import Corpus
-from mftcoder.data.sampler import Sampler
+from mftcoder.data.corpus.tables import Corpus
+from mftcoder.data.stream.collate import collate
+from mftcoder.data.stream.sampler import Sampler
 from mftcoder.engine.base import Engine
-from mftcoder.loop import Trainer
 from mftcoder.model.weights import ModelWeights
 from mftcoder.objective.base import Objective
-from mftcoder.run import Run
-from mftcoder.samples import Samples
 from mftcoder.scheduler.base import Schedule
-from mftcoder.signals import StopRequest
+from mftcoder.storage.checkpoints import Checkpoints
 from mftcoder.tracker.composite import Trackers
-from mftcoder.validation import Validator
+from mftcoder.training.anomalies import Anomalies
+from mftcoder.training.answers import Samples
+from mftcoder.training.loop import Trainer
+from mftcoder.training.run import Run
+from mftcoder.training.settings import Plan
+from mftcoder.training.validation import Validator
 
 log = logging.getLogger(__name__)
 

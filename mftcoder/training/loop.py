@@ -20,10 +20,10 @@ from torch import Tensor
 from mftcoder.balancer.base import Balancer, GradientBalancer
 from mftcoder.core.batch import Batch, Sample, TaskLosses
 from mftcoder.core.coefficients import EffectiveWeights, coefficients
-from mftcoder.data.collate import grouped
+from mftcoder.data.stream.collate import grouped
 from mftcoder.engine.base import Engine
 from mftcoder.objective.base import Objective
-from mftcoder.task_gradients import set_gradient, task_gradients
+from mftcoder.training.task_gradients import set_gradient, task_gradients
 
 MicroBatches = Sequence[Sequence[Sample]]
 

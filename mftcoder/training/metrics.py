@@ -31,8 +31,8 @@ import torch
 
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.coefficients import EffectiveWeights
-from mftcoder.loop import Report
-from mftcoder.task_gradients import cosines
+from mftcoder.training.loop import Report
+from mftcoder.training.task_gradients import cosines
 
 Metrics = dict[str, float]
 

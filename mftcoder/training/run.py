@@ -8,20 +8,21 @@ from pathlib import Path
 
 import torch
 
-from mftcoder import status, summary
-from mftcoder.anomalies import Anomalies
-from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.errors import Interrupted, Preempted
-from mftcoder.core.plan import Plan
+from mftcoder.core.signals import StopRequest
 from mftcoder.core.state import State
-from mftcoder.data.corpus import Corpus
-from mftcoder.data.sampler import Sampler
-from mftcoder.loop import MicroBatches, Report, Trainer, steps
-from mftcoder.measures import Metrics, task_losses, train_metrics, valid_metrics
-from mftcoder.samples import Samples
-from mftcoder.signals import StopRequest
+from mftcoder.data.corpus.tables import Corpus
+from mftcoder.data.stream.sampler import Sampler
+from mftcoder.storage import status
+from mftcoder.storage.checkpoints import Checkpoints
 from mftcoder.tracker.composite import Trackers
-from mftcoder.validation import Validator
+from mftcoder.training import summary
+from mftcoder.training.anomalies import Anomalies
+from mftcoder.training.answers import Samples
+from mftcoder.training.loop import MicroBatches, Report, Trainer, steps
+from mftcoder.training.metrics import Metrics, task_losses, train_metrics, valid_metrics
+from mftcoder.training.settings import Plan
+from mftcoder.training.validation import Validator
 
 log = logging.getLogger(__name__)
 

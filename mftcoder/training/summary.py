@@ -12,9 +12,9 @@ from rich.text import Text
 from torch import nn
 
 from mftcoder.core.progress import Progress
-from mftcoder.data.corpus import Corpus
-from mftcoder.page.record import lines, pairs
-from mftcoder.terminal import terminal
+from mftcoder.core.terminal import terminal
+from mftcoder.data.corpus.tables import Corpus
+from mftcoder.report.record import lines, pairs
 
 LINES = 10  # of each text shown
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from mftcoder.core.batch import IGNORED, Batch, Sample, TaskLosses
-from mftcoder.data.collate import grouped
-from mftcoder.data.corpus import Split
+from mftcoder.data.corpus.tables import Split
+from mftcoder.data.stream.collate import grouped
 from mftcoder.engine.base import Engine
 
 Reference = tuple[int, int]

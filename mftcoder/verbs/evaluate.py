@@ -16,16 +16,16 @@ from rich.text import Text
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.errors import UserError
 from mftcoder.data.base import Data
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.engine.base import Engine
-from mftcoder.measures import Metrics, valid_metrics
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
 from mftcoder.quantization.base import Quantization
+from mftcoder.storage.restored import FromRun, find, of_run
 from mftcoder.template.base import Template
-from mftcoder.trained import FromRun, find, of_run
-from mftcoder.validation import Validator
+from mftcoder.training.metrics import Metrics, valid_metrics
+from mftcoder.training.validation import Validator
 
 
 def evaluate(

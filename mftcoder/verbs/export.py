@@ -19,8 +19,8 @@ from mftcoder.engine.precision import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import save_model
 from mftcoder.quantization.base import Quantization
+from mftcoder.storage.restored import FromRun, Trained, attach, find, of_run
 from mftcoder.template.base import Template
-from mftcoder.trained import FromRun, Trained, attach, find, of_run
 
 MergeInto = Literal["trained", "full"]
 PROBE = (4, 64)  # sequences and tokens

@@ -16,16 +16,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
 from mftcoder.core.rng import seed_all
-from mftcoder.data.encoding import encode_prompt
-from mftcoder.data.faults import Fault, refuse
-from mftcoder.data.reader import read
-from mftcoder.data.record import parse
+from mftcoder.data.records.faults import Fault, refuse
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.records.reader import read
+from mftcoder.data.tokens.encoding import encode_prompt
 from mftcoder.engine.precision import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.completion import Decoding, complete
 from mftcoder.quantization.base import Quantization
+from mftcoder.storage.restored import FromRun, find, of_run
 from mftcoder.template.base import Template
-from mftcoder.trained import FromRun, find, of_run
 
 
 def generate(

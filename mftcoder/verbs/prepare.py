@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mftcoder.data.audit import Audit, Report
+from mftcoder.data.corpus.audit import Audit, Report
 from mftcoder.data.mixture import Mixture
-from mftcoder.data.preview import LEGEND, LEGEND_OF_MARKS, previews
-from mftcoder.data.source import SPLITS
+from mftcoder.data.records.source import SPLITS
+from mftcoder.data.tokens.preview import LEGEND, LEGEND_OF_MARKS, previews
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.template.base import Template
 

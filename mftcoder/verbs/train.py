@@ -14,29 +14,29 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mftcoder.balancer.base import Balancer
-from mftcoder.checkpoint import Checkpoints
 from mftcoder.core.errors import Preempted
-from mftcoder.core.plan import Plan
+from mftcoder.core.signals import StopRequest
 from mftcoder.data.base import Data
-from mftcoder.data.contents import digests
-from mftcoder.data.corpus import Corpus
+from mftcoder.data.corpus.contents import digests
+from mftcoder.data.corpus.tables import Corpus
 from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
-from mftcoder.loaded import Loaded
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.compiling import compile_layers
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
 from mftcoder.objective.base import Objective
-from mftcoder.optimizer.groups import decay_groups
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
-from mftcoder.samples import Samples
 from mftcoder.scheduler.base import Schedule
-from mftcoder.signals import StopRequest
+from mftcoder.storage.checkpoints import Checkpoints
 from mftcoder.template.base import Template
 from mftcoder.tracker.base import Tracker
 from mftcoder.tracker.composite import Trackers
+from mftcoder.training.answers import Samples
+from mftcoder.training.assembly import Loaded
+from mftcoder.training.decay import decay_groups
+from mftcoder.training.settings import Plan
 
 
 def train(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mftcoder.config import load
+from mftcoder.cli.config import load
 from mftcoder.core.errors import ConfigError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from mftcoder import config
 from mftcoder.__main__ import parse
+from mftcoder.cli import config
 
 
 def typed(*words: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import ConfigError
 
 MILD = {"_target_": "toy_parts.Mild", "heat": 0.5, "spoons": 2, "rest": None, "mode": "stir"}
@@ -160,7 +160,10 @@ def test_a_trusted_target_is_imported(canary: Path) -> None:
         ("torch.optim.optimizer.functools.partial", "'torch.optim.optimizer.functools.partial' cannot be imported: "),
         ("torch.optim.optimizer.warnings", "'torch.optim.optimizer.warnings' comes from None, which is not in a "),
         ("torch.optim.optimizer.deepcopy", "'torch.optim.optimizer.deepcopy' comes from copy, which is not in a "),
-        ("mftcoder.config.TRUSTED", "'mftcoder.config.TRUSTED' comes from None, which is not in a trusted package"),
+        (
+            "mftcoder.cli.config.TRUSTED",
+            "'mftcoder.cli.config.TRUSTED' comes from None, which is not in a trusted package",
+        ),
         ("mftcoder.balancer.equal.Equals", "'mftcoder.balancer.equal.Equals' does not exist: "),
         ("mftcoder.balancer.equals.Equal", "'mftcoder.balancer.equals.Equal' cannot be imported: No module named "),
         ("toy_parts.anything", "'toy_parts.anything' takes any argument, so that none can be checked; "),

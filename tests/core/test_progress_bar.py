@@ -1,6 +1,6 @@
 """The bar of what is long is seen once."""
 
-from mftcoder.data.progress import progress
+from mftcoder.core.progress_bar import progress
 
 
 def test_only_the_first_rank_shows_anything(monkeypatch):

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mftcoder.core import serialize
 from mftcoder.core.rng import Generators, seed_all
+from mftcoder.storage import serialize
 
 
 def draw() -> list[Any]:

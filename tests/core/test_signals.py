@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mftcoder.core.errors import Preempted
-from mftcoder.signals import LAUNCHED, SIGNALS, StopRequest, at_once
+from mftcoder.core.signals import LAUNCHED, SIGNALS, StopRequest, at_once
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
@@ -37,7 +37,7 @@ def test_the_handlers_are_given_back_also_after_an_error() -> None:
 
 def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     code = (
-        "import time; from mftcoder.signals import StopRequest\n"
+        "import time; from mftcoder.core.signals import StopRequest\n"
         "with StopRequest() as stop:\n"
         "  print('ready', flush=True)\n"
         "  while not stop.requested: time.sleep(.01)\n"

@@ -3,7 +3,7 @@ import json
 import pytest
 import yaml
 
-from mftcoder.config import conf_dir
+from mftcoder.cli.config import conf_dir
 from mftcoder.core.errors import UserError
 from mftcoder.data.folders import Folders, name_of
 from mftcoder.template.mftcoder import MFTCoder

@@ -6,10 +6,10 @@ from math import inf
 import numpy as np
 import pytest
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.data.mixture import Mixture
-from mftcoder.data.source import Source
+from mftcoder.data.records.source import Source
 from mftcoder.template.mftcoder import MFTCoder
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}

@@ -2,10 +2,10 @@ import pytest
 import yaml
 from library import make_library
 
-from mftcoder.config import conf_dir
+from mftcoder.cli.config import conf_dir
 from mftcoder.core.errors import UserError
 from mftcoder.data import stdlib
-from mftcoder.data.exercises import TASKS
+from mftcoder.data.exercises.tasks import TASKS
 from mftcoder.data.stdlib import Stdlib
 from mftcoder.template.mftcoder import MFTCoder
 
@@ -37,7 +37,7 @@ def test_the_corpus_is_cut_once_and_loaded(library, tmp_path, tokenizer, monkeyp
     assert [corpus.train.num_samples(task) for task in range(5)] == [2, 4, 1, 2, 1]
     sample = corpus.train.sample(4, 0)
     assert tokenizer.decode(sample.ids[sample.supervised]).startswith("The name of the shape, in lower case")
-    monkeypatch.setattr("mftcoder.data.cutting.functions", lambda _: pytest.fail("cut again"))
+    monkeypatch.setattr("mftcoder.data.exercises.cutting.functions", lambda _: pytest.fail("cut again"))
     data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=tmp_path / "cache")
 
 

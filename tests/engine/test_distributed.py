@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from small_models import preset
 
-from mftcoder.config import load
+from mftcoder.cli.config import load
 from mftcoder.core.errors import ConfigError, UserError
 
 

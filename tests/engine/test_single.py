@@ -9,10 +9,10 @@ import torch
 import yaml
 from torch import nn
 
-from mftcoder.core import serialize
 from mftcoder.engine.base import MakeOptimizer
 from mftcoder.engine.precision import choose_device
 from mftcoder.engine.single import Single
+from mftcoder.storage import serialize
 
 
 def adamw(model: nn.Module) -> torch.optim.Optimizer:

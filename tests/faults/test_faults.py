@@ -20,54 +20,54 @@ from pathlib import Path
 import pytest
 import yaml
 from crashes import At, at_change, die, forked
-from test_checkpoint import Run, names
-from test_train import metrics, step_files
+from run_files import metrics, names, same_end, step_files
+from toy_training import Run
 
-from mftcoder import resumption, samples
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
+from mftcoder.core.signals import at_once
 from mftcoder.data.mixture import Mixture
-from mftcoder.page.record import read
-from mftcoder.rundir import read_config
-from mftcoder.signals import at_once
-from mftcoder.validation import Validator
+from mftcoder.report.record import read
+from mftcoder.storage import manifest, resumption
+from mftcoder.storage.run_directory import read_config
+from mftcoder.training import answers
+from mftcoder.training.validation import Validator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ELSEWHERE = """
-F1 test_launch test_a_rank_that_fails_ends_the_others_at_once
-F2 test_launch test_all_ranks_are_asked_to_stop
-F2 test_launch test_workers_do_not_outlive_a_launcher_that_is_killed
-F3 test_launch test_under_torchrun_a_signal_before_the_first_step_is_noted
-F3 test_launch test_a_second_signal_ends_all_ranks_at_once
-F3 test_signals test_a_second_ctrl_c_ends_the_process_at_once
-F6 test_checkpoint test_what_a_crash_left_half_written_is_cleared_and_never_chosen
-F6 test_checkpoint test_saving_a_step_again_replaces_it
-F8 test_checkpoint test_too_little_space_is_seen_before_anything_is_written
-F8 test_checkpoint test_another_rank_fails_with_rank_zero
-F9 test_launch test_a_rank_that_fails_ends_the_others_at_once
-F10 test_anomalies test_too_many_in_a_row_end_the_run
-F10 test_loop test_a_step_that_is_not_finite_changes_nothing
-F11 test_anomalies test_a_spike_stands_out_of_the_losses_before_it
+F1 launch/test_launch test_a_rank_that_fails_ends_the_others_at_once
+F2 launch/test_launch test_all_ranks_are_asked_to_stop
+F2 launch/test_launch test_workers_do_not_outlive_a_launcher_that_is_killed
+F3 launch/test_launch test_under_torchrun_a_signal_before_the_first_step_is_noted
+F3 launch/test_launch test_a_second_signal_ends_all_ranks_at_once
+F3 core/test_signals test_a_second_ctrl_c_ends_the_process_at_once
+F6 storage/test_checkpoints test_what_a_crash_left_half_written_is_cleared_and_never_chosen
+F6 storage/test_checkpoints test_saving_a_step_again_replaces_it
+F8 storage/test_checkpoints test_too_little_space_is_seen_before_anything_is_written
+F8 storage/test_checkpoints test_another_rank_fails_with_rank_zero
+F9 launch/test_launch test_a_rank_that_fails_ends_the_others_at_once
+F10 training/test_anomalies test_too_many_in_a_row_end_the_run
+F10 training/test_loop test_a_step_that_is_not_finite_changes_nothing
+F11 training/test_anomalies test_a_spike_stands_out_of_the_losses_before_it
 F12 data/test_mixture test_malformed_records_stop_the_run_and_are_listed
-F12 data/test_reader test_a_bad_line_costs_no_good_one
-F12 data/test_reader test_a_line_of_ten_megabytes_is_a_line
-F12 data/test_reader test_any_bytes_end_as_records_or_faults
+F12 data/records/test_reader test_a_bad_line_costs_no_good_one
+F12 data/records/test_reader test_a_line_of_ten_megabytes_is_a_line
+F12 data/records/test_reader test_any_bytes_end_as_records_or_faults
 F13 data/test_mixture test_a_changed_source_is_noticed
 F13 data/test_mixture test_a_damaged_table_is_made_anew
-F13 data/test_cache test_of_several_processes_one_builds
-F16 test_launch test_a_failed_job_does_not_stop_the_others_and_a_second_start_runs_it_alone
-F16 test_launch test_a_sweep_that_is_killed_and_started_again_runs_what_was_not_completed
-F16 test_search test_a_search_that_is_killed_at_every_trial_ends_like_one_that_is_not
-F16 test_study test_a_trial_without_a_word_is_tried_again_and_counted_once
-F17 test_launch test_under_torchrun_a_fault_ends_every_process
-F17 test_launch test_torchrun_starts_one_run
-F18 test_config test_a_foreign_target_is_refused_before_it_is_imported
-F18 test_launch test_a_name_may_not_lead_out_of_the_runs
-F18 test_launch test_what_cannot_be_meant_is_refused_in_words
+F13 data/corpus/test_cache test_of_several_processes_one_builds
+F16 launch/test_launch test_a_failed_job_does_not_stop_the_others_and_a_second_start_runs_it_alone
+F16 launch/test_launch test_a_sweep_that_is_killed_and_started_again_runs_what_was_not_completed
+F16 launch/test_search test_a_search_that_is_killed_at_every_trial_ends_like_one_that_is_not
+F16 launch/test_study test_a_trial_without_a_word_is_tried_again_and_counted_once
+F17 launch/test_launch test_under_torchrun_a_fault_ends_every_process
+F17 launch/test_launch test_torchrun_starts_one_run
+F18 cli/test_config test_a_foreign_target_is_refused_before_it_is_imported
+F18 launch/test_launch test_a_name_may_not_lead_out_of_the_runs
+F18 launch/test_launch test_what_cannot_be_meant_is_refused_in_words
 F18 model/test_causal_lm test_pickled_weights_are_refused
 F18 model/test_causal_lm test_code_in_a_model_directory_does_not_run_unless_asked
-F19 test_launch test_what_another_launcher_left_behind_is_found
-F19 test_world test_leftovers_and_what_cannot_work
+F19 launch/test_launch test_what_another_launcher_left_behind_is_found
+F19 launch/test_world test_leftovers_and_what_cannot_work
 F20 model/test_causal_lm test_loading_needs_no_network
 F20 model/test_hub test_f20_what_is_in_the_cache_is_taken_with_one_warning
 F20 model/test_hub test_f20_what_is_not_there_is_one_clear_error
@@ -76,19 +76,14 @@ F20 tracker/test_wandb test_without_a_login_the_run_goes_on_with_one_warning
 
 
 def test_every_fault_is_injected_somewhere():
-    tests = Path(__file__).parent
-    files = "".join(path.read_text(encoding="utf-8") for path in tests.glob("test_faults*.py"))
+    tests = Path(__file__).parents[1]
+    files = "".join(path.read_text(encoding="utf-8") for path in tests.glob("faults/test_faults*.py"))
     here = re.findall(r"^def test_f(\d+)(?:_f(\d+))?_", files, re.MULTILINE)
     named = [line.split() for line in ELSEWHERE.split("\n") if line]
     for _, file, test in named:
         assert f"def {test}(" in (tests / f"{file}.py").read_text(encoding="utf-8"), (file, test)
     numbers = {int(n) for pair in here for n in pair if n} | {int(row[0][1:]) for row in named}
     assert numbers == set(range(1, 21))
-
-
-def same_end(run_dir: Path, whole: Path) -> bool:
-    """Whether a run ended with the bits of another, and has the same log."""
-    return step_files(run_dir, 6) == step_files(whole, 6) and metrics(run_dir) == metrics(whole)
 
 
 # --- F1, F15: killed at a step
@@ -131,7 +126,7 @@ def interrupting(owner: object, moment: str, number: int) -> None:
     setattr(owner, moment, interrupted)
 
 
-@pytest.mark.parametrize("moment", [(Mixture, "load"), (samples, "complete"), (Validator, "losses")])
+@pytest.mark.parametrize("moment", [(Mixture, "load"), (answers, "complete"), (Validator, "losses")])
 def test_f3_a_signal_before_the_first_step_ends_the_run_at_once_and_leaves_nothing(whole, run, tmp_path, moment):
     """In the data, in the first answers, in the first validation."""
 

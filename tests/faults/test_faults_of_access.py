@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from crashes import At, die, forked
-from test_faults import same_end
+from run_files import same_end
 
-from mftcoder import resumption
+from mftcoder.storage import resumption
 
 CAPABILITIES_3, OVERRIDE = 0x20080522, 0b110  # linux/capability.h: DAC_OVERRIDE, DAC_READ_SEARCH
 

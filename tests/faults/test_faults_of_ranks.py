@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_files import anomalies, metrics, without
 from safetensors.torch import load_file
-from test_faults_of_steps import anomalies, without
-from test_train import metrics
 
-from mftcoder import resumption, status
+from mftcoder.storage import resumption, status
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMOOTH = "optimizer.eps=1e-4"  # By default Adam makes a leap of the rounding error of a gradient that is nearly 0.
 
 
@@ -37,7 +36,12 @@ def launch(options: list[str], run_dir: Path, *overrides: str) -> subprocess.Com
     shape = ["engine.num_processes=2", "engine.device=cpu", "training.per_device_train_batch_size=1"]
     words = [*options, SMOOTH, *shape, f"hydra.run.dir={run_dir}", *overrides]
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # DeepSpeed looks for ninja.
-    env = {**os.environ, **path, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
+    env = {
+        **os.environ,
+        **path,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests" / "support", ROOT))),
+    }
     command = [sys.executable, str(ROOT / "launch.py"), *words]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.run(command, cwd=ROOT, env=env, timeout=300, check=False, **output)

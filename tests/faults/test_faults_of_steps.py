@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import signal
-from collections.abc import Callable
 from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
 from crashes import At, die, forked
-from test_faults import same_end
-from test_train import SIZES, metrics, step_files
+from run_files import anomalies, metrics, same_end, step_files, without
+from small_tasks import SIZES
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
-from mftcoder.loop import Trainer
-
-
-def anomalies(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "anomalies.jsonl").read_text().splitlines()]
+from mftcoder.training.loop import Trainer
 
 
 class Batches:
@@ -59,17 +49,6 @@ def batches(run, tmp_path, monkeypatch) -> Batches:
     batches = Batches(monkeypatch)
     run(tmp_path / "undisturbed", "training.max_train_steps=8")
     return batches
-
-
-def without(run: Callable[..., Any], whole: Path, run_dir: Path, *, back: int, bad: int) -> Path:
-    """A run that takes the steps of `whole` up to `back`, and goes on with the data that came after step `bad`."""
-    step = run_dir.parent / "cut" / "checkpoints" / f"step_{back:06d}"
-    shutil.copytree(whole / "checkpoints" / step.name, step)
-    shutil.copy(whole / "checkpoints" / f"step_{bad:06d}" / "sampler.json", step)
-    (step / manifest.MANIFEST).unlink()
-    manifest.seal(step, step=back, metrics={}, versions={})
-    run(run_dir, f"resume={step}", "training.evaluation_steps=2")
-    return run_dir
 
 
 HARMS = {

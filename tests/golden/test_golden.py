@@ -15,8 +15,8 @@ from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Preference
-from mftcoder.data.encoding import Encoded, encode, encode_preferences
-from mftcoder.data.record import parse
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.tokens.encoding import Encoded, encode, encode_preferences
 from mftcoder.template.alpaca import Alpaca
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,78 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from mftcoder.config import conf_dir
+from command_line import LAUNCH, facts, finish, run, runs, start, status, wait_for
 
 pytestmark = pytest.mark.slow  # Every test starts processes.
-
-ROOT = Path(__file__).parent.parent
-LAUNCH = str(ROOT / "launch.py")
-TOY = """\
-# Do a little of everything.
-_target_: toy_verbs.toy
-trusted_targets: [toy_verbs]
-defaults: [engine: none, hydra: default, _self_, sweep: null]
-name: toy
-value: 1.5
-action: return
-rank: 0
-service: {}
-"""
-NONE = "# @package _global_\nengine: null\n"
-SWEEP = "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {value: '1,2'}}}\n"
-MANY = "_target_: toy_verbs.Processes\nnum_processes: 2\nnum_nodes: 1\nrendezvous: null\n"
-
-
-@pytest.fixture
-def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A conf directory with the verb `toy`; the working directory is a new one."""
-    conf = tmp_path / "conf"
-    (conf / "engine").mkdir(parents=True)
-    (conf / "toy.yaml").write_text(TOY)
-    (conf / "engine" / "none.yaml").write_text(NONE)
-    (conf / "engine" / "many.yaml").write_text(MANY)
-    (conf / "sweep").mkdir()
-    (conf / "sweep" / "two.yaml").write_text(SWEEP)
-    shutil.copytree(conf_dir() / "hydra", conf / "hydra")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    return conf
-
-
-def start(*words: str, before: tuple[str, ...] = (sys.executable,), **env: str) -> subprocess.Popen[str]:
-    command = [*before, LAUNCH, f"--config-path={Path.cwd() / 'conf'}", "toy", *words]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env={**os.environ, **env})
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=timeout)
-    return process.returncode, out, err
-
-
-def run(*words: str, before: tuple[str, ...] = (sys.executable,), **env: str) -> tuple[int, str, str]:
-    return finish(start(*words, before=before, **env))
-
-
-def runs(pattern: str = "*") -> list[Path]:
-    return sorted(Path("runs/toy").glob(pattern))
-
-
-def status(run_dir: Path) -> dict[str, object]:
-    return dict(json.loads((run_dir / "status.json").read_text()))
-
-
-def facts(run_dir: Path, rank: int = 0) -> dict[str, object]:
-    return dict(json.loads((run_dir / f"facts{rank}.json").read_text()))
-
-
-def wait_for(*files: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not all(file.exists() for file in files):
-        assert time.monotonic() < end, files
-        time.sleep(0.05)
 
 
 def wait_for_run(ready: tuple[str, ...] = ("ready0",)) -> Path:

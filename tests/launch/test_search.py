@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_launch import ROOT, conf, run, start, status
+from command_line import ROOT, run, start, status
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures(conf.__name__)]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("conf")]
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "value=tag(log,interval(1e-5,1e-1))")
 

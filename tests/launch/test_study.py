@@ -10,7 +10,7 @@ import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from mftcoder.core.errors import ConfigError
-from mftcoder.study import BEST, JOURNAL, Space, Study
+from mftcoder.launch.study import BEST, JOURNAL, Space, Study
 
 SPACE: Space = {"lr": (1e-5, 1e-1, True), "rank": (1, 64, False), "balancer": ["equal", "coba"]}
 

@@ -4,7 +4,8 @@ import pytest
 import yaml
 from written_run import write_sweep
 
-from mftcoder import status, sweep
+from mftcoder.launch import sweep
+from mftcoder.storage import status
 
 
 def test_the_best_job_is_marked_and_the_page_written(tmp_path, capsys):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mftcoder import world
 from mftcoder.core.errors import ConfigError, UserError
-from mftcoder.launcher import Shape, fit
-from mftcoder.world import Meeting, World, find, first_host
+from mftcoder.launch import world
+from mftcoder.launch.launcher import Shape, fit
+from mftcoder.launch.world import Meeting, World, find, first_host
 
 TORCHRUN = {
     "RANK": "3",

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mftcoder.core.batch import Sample
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.model.attention import packed_attention
 from mftcoder.model.loss_model import LossModel
 

@@ -17,7 +17,7 @@ from small_models import save_random
 REVISION = "1" * 40
 SCRIPT = """
 import json, torch
-from mftcoder.config import build, load
+from mftcoder.cli.config import build, load
 model = build(load("model=path", "model.pretrained_model_path=some/model")["model"])
 done = []
 for read in (model.tokenizer, lambda: model.load(None, torch.device("cpu"), frozen=True)):

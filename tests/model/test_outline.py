@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mftcoder.config import build, load
+from mftcoder.cli.config import build, load
 from mftcoder.model.attention import use_packed_attention
 from mftcoder.model.outline import Outline, outline
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
 from mftcoder.model.sequence_parallel import own_part

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from mftcoder.core.batch import Sample
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.model.loss_model import LossModel
 from mftcoder.objective.base import LossKernel
 from mftcoder.objective.sft import SFT

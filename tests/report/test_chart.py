@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mftcoder.page.chart import Series, line_chart
+from mftcoder.report.chart import Series, line_chart
 
 
 def drawn(figure: str) -> list[dict[str, Any]]:

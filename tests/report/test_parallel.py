@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from mftcoder.page.parallel import Axis, parallel
+from mftcoder.report.parallel import Axis, parallel
 
 TOP, FLOOR = 40.0, 276.0
 

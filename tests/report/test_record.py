@@ -8,7 +8,7 @@ import pytest
 from written_run import TASKS, write_run
 
 from mftcoder.core.errors import UserError
-from mftcoder.page.record import pairs, read
+from mftcoder.report.record import pairs, read
 
 
 def test_tasks_series_and_overrides(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from statistics import mean, stdev
 
 from written_run import write_run
 
-from mftcoder.page.record import read
-from mftcoder.page.repeats import headings, repeats, spread
-from mftcoder.page.sweep_page import sweep_page
+from mftcoder.report.record import read
+from mftcoder.report.repeats import headings, repeats, spread
+from mftcoder.report.sweep_page import sweep_page
 
 SLOPES = {("equal", "1"): 0.01, ("equal", "2"): 0.02, ("coba", "1"): 0.03, ("coba", "2"): 0.05}
 

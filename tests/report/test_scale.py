@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mftcoder.page.scale import Scale, label, spanning, ticks
+from mftcoder.report.scale import Scale, label, spanning, ticks
 
 
 def test_a_straight_axis_puts_values_in_proportion() -> None:

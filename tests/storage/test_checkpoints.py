@@ -3,7 +3,6 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
 from errno import ENOSPC
 from importlib.metadata import version
 from pathlib import Path
@@ -11,70 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from run_files import names
+from safetensors.torch import load_file
 from torch import nn
+from toy_training import Run
 
-from mftcoder.checkpoint import Checkpoints
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Progress
-from mftcoder.core.rng import Generators
-from mftcoder.core.state import State
 from mftcoder.engine.single import Single
-
-
-class EngineWeights:
-    def __init__(self, engine: Single) -> None:
-        self.engine = engine
-
-    def snapshot(self) -> Callable[[Path], None]:
-        weights = self.engine.weights()
-        return lambda directory: save_file(weights, directory / "model.safetensors")
-
-    def load(self, directory: Path) -> None:
-        self.engine.load_weights(load_file(directory / "model.safetensors"))
-
-
-class Run:
-    """A toy training with dropout and AdamW, whose every bit depends on weights, optimizer and generators."""
-
-    def __init__(self, run_dir: Path, config: dict[str, Any] | None = None, **changes: Any) -> None:
-        self.engine = Single(device="cpu", mixed_precision="no", num_processes=1)
-        self.engine.start(seed=1)
-        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 1))
-        self.engine.prepare(model, lambda m: torch.optim.AdamW(m.parameters(), lr=0.1))
-        self.progress = Progress()
-        parts = {"optimizer": self.engine, "rng": Generators(rank=0, gather=self.engine.gather)}
-        self.state = State(EngineWeights(self.engine), self.progress, parts)
-        resume = {"resume": changes.pop("resume", "none"), "resume_force": changes.pop("resume_force", False)}
-        about = {"config": config or {"model": "toy"}, "facts": changes.pop("facts", {})}
-        settings = {"checkpointing_steps": 1, "saving_limit": None, "keep": "best", "asynchronous": False}
-        self.checkpoints = Checkpoints(**{**settings, **changes})
-        self.checkpoints.start(run_dir=run_dir, engine=self.engine, **about, **resume)
-
-    def train(self, steps: int) -> None:
-        for _ in range(steps):
-            loss = self.engine.model(torch.randn(5, 4)).square().mean()
-            self.engine.backward(loss, last=True)
-            self.engine.step()
-            self.progress.step += 1
-
-    def save(self) -> None:
-        self.checkpoints.save(self.state, metrics={"valid/loss": 0.5})
-
-    def trained(self, *saved_at: int) -> "Run":
-        for step in saved_at:
-            self.train(step - self.progress.step)
-            self.save()
-        return self
-
-    @property
-    def bits(self) -> dict[str, bytes]:
-        return {name: t.numpy().tobytes() for name, t in self.engine.weights().items()}
-
-
-def names(run_dir: Path) -> list[str]:
-    return sorted(p.name for p in (run_dir / "checkpoints").iterdir())
+from mftcoder.storage import manifest
+from mftcoder.storage.checkpoints import Checkpoints
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -207,7 +152,7 @@ def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mftcoder.checkpoint.manifest.publish", full)
+    monkeypatch.setattr("mftcoder.storage.checkpoints.manifest.publish", full)
     with pytest.raises(UserError, match=r"No space left on device.*earlier checkpoints are as they were"):
         run.save()
     assert names(tmp_path) == before
@@ -227,7 +172,7 @@ def test_too_little_space_is_seen_before_anything_is_written(tmp_path: Path, mon
 
 def test_a_failed_asynchronous_save_is_raised_at_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path, asynchronous=True)
-    monkeypatch.setattr("mftcoder.checkpoint.manifest.publish", lambda *_: 1 / 0)
+    monkeypatch.setattr("mftcoder.storage.checkpoints.manifest.publish", lambda *_: 1 / 0)
     run.save()
     with pytest.raises(ZeroDivisionError):
         run.save()
@@ -241,7 +186,7 @@ def test_asynchronous_saving_writes_the_state_of_its_step(tmp_path: Path, monkey
         go_on.wait()
         publish(*args, **facts)
 
-    monkeypatch.setattr("mftcoder.checkpoint.manifest.seal", wait)
+    monkeypatch.setattr("mftcoder.storage.checkpoints.manifest.seal", wait)
     run.train(1)
     bits = run.bits
     run.save()

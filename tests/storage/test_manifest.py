@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder.core import manifest
+from mftcoder.storage import manifest
 
 
 @pytest.fixture

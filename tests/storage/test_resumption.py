@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder import resumption
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
+from mftcoder.storage import manifest, resumption
 
 
 def make_run(run: Path, *steps: int, age: int = 0, status: str = "") -> Path:

@@ -15,15 +15,16 @@ import pytest
 from crashes import forked
 from omegaconf import OmegaConf
 
-from mftcoder import rundir, secrets, status
+from mftcoder.cli import secrets
 from mftcoder.core.errors import UserError
-from mftcoder.status import Status
+from mftcoder.storage import run_directory, status
+from mftcoder.storage.status import Status
 
 
 def test_new_directories_are_never_shared(tmp_path: Path) -> None:
     wanted = str(tmp_path / "a" / "b")
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(rundir.new_directory, [wanted] * 20))
+        made = list(pool.map(run_directory.new_directory, [wanted] * 20))
     assert len(set(made)) == 20
     assert min(made, key=len) == wanted
     assert all(Path(directory).is_dir() for directory in made)
@@ -31,12 +32,12 @@ def test_new_directories_are_never_shared(tmp_path: Path) -> None:
 
 def test_a_directory_may_not_lead_upwards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="may not lead upwards"):
-        rundir.new_directory(f"{tmp_path}/runs/../../elsewhere")
+        run_directory.new_directory(f"{tmp_path}/runs/../../elsewhere")
 
 
 def test_the_hash_is_of_the_overrides_in_any_order() -> None:
     def hashed(*overrides: str) -> str:
-        return rundir.short_hash(OmegaConf.create(list(overrides)))
+        return run_directory.short_hash(OmegaConf.create(list(overrides)))
 
     assert re.fullmatch("[0-9a-f]{8}", hashed())
     assert hashed("a=1", "b=2") == hashed("b=2", "a=1") != hashed("a=1", "b=3")
@@ -49,7 +50,7 @@ def test_only_a_directory_without_a_run_is_discarded(tmp_path: Path) -> None:
         (directory / ".hydra").mkdir(parents=True)
         (directory / ".hydra" / "config.yaml").touch()
         (used / "status.json").touch() if directory == used else None
-        rundir.discard(directory)
+        run_directory.discard(directory)
     assert not empty.exists()
     assert (used / ".hydra" / "config.yaml").exists()
 
@@ -60,8 +61,11 @@ def test_begin_writes_what_runs_without_its_secrets(tmp_path: Path) -> None:
     (run_dir / ".hydra" / "overrides.yaml").write_text("- a.api_key=s3cr3t\n")
     (run_dir.parent / "multirun.yaml").write_text("x: s3cr3t\n")
     tree = {"lr": 1e-05, "text": "ü ${x}", "a": {"api_key": "s3cr3t", "eos_token": "</s>"}, "b": [{"token": "hf"}]}
-    rundir.begin(run_dir, tree)
-    assert rundir.read_config(run_dir) == tree | {"a": {"api_key": "***", "eos_token": "</s>"}, "b": [{"token": "***"}]}
+    run_directory.begin(run_dir, tree)
+    assert run_directory.read_config(run_dir) == tree | {
+        "a": {"api_key": "***", "eos_token": "</s>"},
+        "b": [{"token": "***"}],
+    }
     assert (run_dir / ".hydra" / "overrides.yaml").read_text() == "- a.api_key=***\n"
     assert (run_dir.parent / "multirun.yaml").read_text() == "x: ***\n"
     assert status.read(run_dir) == Status(state="running")
@@ -73,7 +77,7 @@ def held(run_dir: Path) -> int:
     """A process that holds the directory, until it is killed."""
     there, here = os.pipe()
     if (pid := os.fork()) == 0:
-        rundir.hold(run_dir)
+        run_directory.hold(run_dir)
         os.write(here, b"!")
         signal.pause()
     assert os.read(there, 1) == b"!"
@@ -83,23 +87,23 @@ def held(run_dir: Path) -> int:
 
 
 def test_no_run_begins_where_another_process_trains_until_that_is_dead(tmp_path: Path) -> None:
-    rundir.begin(tmp_path, {"mine": 1})
+    run_directory.begin(tmp_path, {"mine": 1})
     pid = held(tmp_path)
-    for attempt in (rundir.hold, lambda run_dir: rundir.begin(run_dir, {"mine": 2})):
+    for attempt in (run_directory.hold, lambda run_dir: run_directory.begin(run_dir, {"mine": 2})):
         with pytest.raises(UserError, match=re.escape(f"{tmp_path}: process {pid} on {socket.gethostname()} trains")):
             attempt(tmp_path)
-    assert rundir.read_config(tmp_path) == {"mine": 1}
+    assert run_directory.read_config(tmp_path) == {"mine": 1}
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    rundir.begin(tmp_path, {"mine": 3})
-    assert rundir.read_config(tmp_path) == {"mine": 3}
+    run_directory.begin(tmp_path, {"mine": 3})
+    assert run_directory.read_config(tmp_path) == {"mine": 3}
 
 
 def test_the_process_that_holds_a_directory_may_take_it_again_and_give_it_up(tmp_path: Path) -> None:
-    first, second = rundir.hold(tmp_path), rundir.hold(tmp_path)
+    first, second = run_directory.hold(tmp_path), run_directory.hold(tmp_path)
     os.close(first)
     os.close(second)
-    assert forked(lambda: rundir.hold(tmp_path)) == 0
+    assert forked(lambda: run_directory.hold(tmp_path)) == 0
 
 
 def test_a_file_system_without_locks_is_warned_of(
@@ -109,7 +113,7 @@ def test_a_file_system_without_locks_is_warned_of(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.lockf", refuse)
-    os.close(rundir.hold(tmp_path))
+    os.close(run_directory.hold(tmp_path))
     assert f"{tmp_path}: this file system has no locks" in caplog.text
 
 
@@ -144,7 +148,7 @@ def test_the_first_failure_stays(tmp_path: Path) -> None:
 def test_a_run_that_begins_again_is_running(tmp_path: Path) -> None:
     status.update(tmp_path, step=3)
     status.fail(tmp_path, reason="the cause", rank=1)
-    rundir.begin(tmp_path, {})
+    run_directory.begin(tmp_path, {})
     assert status.read(tmp_path) == Status(state="running", step=3)
 
 
@@ -159,10 +163,10 @@ def used(run_dir: Path) -> Path:
 def test_no_run_begins_anew_among_the_steps_of_another(tmp_path: Path) -> None:
     run_dir = used(tmp_path / "a")
     with pytest.raises(UserError, match="a run has left its steps there; resume=auto goes on from them"):
-        rundir.begin(run_dir, {"resume": "none"})
+        run_directory.begin(run_dir, {"resume": "none"})
     assert status.read(run_dir) == Status(state="completed", step=6, metric=0.5)
     assert not (run_dir / "config.yaml").exists()
-    rundir.begin(run_dir, {"resume": "auto"})
+    run_directory.begin(run_dir, {"resume": "auto"})
     assert (run_dir / "checkpoints" / "step_000006").is_dir()
 
 
@@ -172,7 +176,7 @@ def test_a_job_of_a_sweep_begins_anew_and_sets_its_steps_aside(
     (tmp_path / "multirun.yaml").touch()
     for number in (1, 2):
         run_dir = used(tmp_path / "0-aa")
-        rundir.begin(run_dir, {"resume": "none"})
+        run_directory.begin(run_dir, {"resume": "none"})
         assert not (run_dir / "checkpoints").exists()
         assert (run_dir / f"checkpoints.{number}" / "step_000006" / "weights").is_file()
     assert "the steps that it had are in checkpoints.2" in caplog.text
@@ -180,7 +184,7 @@ def test_a_job_of_a_sweep_begins_anew_and_sets_its_steps_aside(
 
 def test_a_place_to_go_on_from_that_is_none_is_seen_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="resume=yes: no such run or step; give the path of one, or none, auto, latest"):
-        rundir.begin(tmp_path / "a", {"resume": "yes"})
+        run_directory.begin(tmp_path / "a", {"resume": "yes"})
     assert not (tmp_path / "a" / "config.yaml").exists()
-    rundir.discard(tmp_path / "a")
+    run_directory.discard(tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mftcoder.core import serialize
+from mftcoder.storage import serialize
 
 
 def same(a: Any, b: Any) -> bool:

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mftcoder.data.corpus import Split
-from mftcoder.data.shares import Shares
-from mftcoder.data.stream import Recipe
+from mftcoder.data.corpus.tables import Split
+from mftcoder.data.stream.shares import Shares
+from mftcoder.data.stream.stream import Recipe
 
 
 def memory_split(lengths: Sequence[Sequence[int]], cache_dir: Path = Path("nowhere")) -> Split:

@@ -23,18 +23,18 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.fixed import Fixed
 from mftcoder.balancer.pcgrad import PCGrad
-from mftcoder.core import serialize
 from mftcoder.core.batch import Sample
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.engine.base import Engine
-from mftcoder.loop import Trainer, steps
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
 from mftcoder.objective.sft import SFT
 from mftcoder.peft.lora import LoRA
 from mftcoder.quantization.nf4 import NF4
+from mftcoder.storage import serialize
+from mftcoder.training.loop import Trainer, steps
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WORLD, STEPS, MIDDLE, TASKS, VOCABULARY = 2, 5, 3, 3, 40
 
 

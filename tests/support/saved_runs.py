@@ -13,7 +13,7 @@ from small_models import shaken, some_ids
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.engine.single import Single
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel

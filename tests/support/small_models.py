@@ -27,7 +27,7 @@ from transformers import (
     Starcoder2Config,
 )
 
-from mftcoder.config import build, conf_dir
+from mftcoder.cli.config import build, conf_dir
 
 VOCABULARY = 288
 SIZES = {

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mftcoder import status
 from mftcoder.core.errors import Preempted, UserError
-from mftcoder.signals import StopRequest
+from mftcoder.core.signals import StopRequest
+from mftcoder.storage import status
 
 SEEN: list[int] = []  # What a job leaves behind in its process.
 

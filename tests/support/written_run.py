@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mftcoder import status
+from mftcoder.storage import status
 
 TASKS = {"code": 2.0, "docs & <notes>": 1.5}
 

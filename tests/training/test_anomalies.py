@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from mftcoder import config
-from mftcoder.anomalies import Anomalies
+from mftcoder.cli import config
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.errors import UserError
 from mftcoder.engine.single import Single
-from mftcoder.loop import Report, Size
+from mftcoder.training.anomalies import Anomalies
+from mftcoder.training.loop import Report, Size
 
 SIZE = Size(torch.ones(2), torch.ones(2), 1, 1)
 

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.core.errors import UserError
-from mftcoder.optimizer.groups import decay_groups
+from mftcoder.training.decay import decay_groups
 
 
 class Experts(nn.Module):

@@ -15,17 +15,17 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.base import Balancer
 from mftcoder.core.batch import Sample
-from mftcoder.data.collate import collate
+from mftcoder.data.stream.collate import collate
 from mftcoder.engine.single import Single
-from mftcoder.loop import Trainer, steps
 from mftcoder.model.loss_model import LossModel
 from mftcoder.objective.sft import SFT
-from mftcoder.validation import Validator
+from mftcoder.training.loop import Trainer, steps
+from mftcoder.training.validation import Validator
 
 TASKS = ["large", "small", "single_token", "absent"]
 SIZES = {0: 15, 1: 8, 2: 1}
 VOCABULARY, STEPS = 24, 3
-BALANCERS = sorted(p.stem for p in (Path(__file__).parents[1] / "conf/balancer").glob("*.yaml"))
+BALANCERS = sorted(p.stem for p in (Path(__file__).parents[2] / "conf/balancer").glob("*.yaml"))
 # Adaptive methods shall act within three steps; a weight for each task tells them apart.
 SETTINGS = {
     "task_weights": [3.0, 1.0, 0.5, 2.0],
@@ -75,7 +75,7 @@ class Recording(Single):
 
 
 def make_balancer(name: str) -> Balancer:
-    node = OmegaConf.load(Path(__file__).parents[1] / f"conf/balancer/{name}.yaml")
+    node = OmegaConf.load(Path(__file__).parents[2] / f"conf/balancer/{name}.yaml")
     node = OmegaConf.merge(node, {k: v for k, v in SETTINGS.items() if k in node}, CLOSEST.get(name, {}))
     return instantiate(OmegaConf.create({"seed": 0, "balancer": node}).balancer, _convert_="all")
 

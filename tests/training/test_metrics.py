@@ -9,11 +9,11 @@ import re
 import pytest
 import torch
 
-from mftcoder import measures
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.coefficients import EffectiveWeights
 from mftcoder.core.progress import Progress
-from mftcoder.loop import Report, Size
+from mftcoder.training import metrics as metric_names
+from mftcoder.training.loop import Report, Size
 
 TASKS = ["add", "gone", "say"]
 NAN = math.nan
@@ -24,19 +24,19 @@ def losses(*totals: float, counts: tuple[float, ...] = (2, 0, 2)) -> TaskLosses:
 
 
 def test_a_task_without_a_sample_has_no_key():
-    metrics = measures.valid_metrics(losses(4, 0, 2), TASKS)
+    metrics = metric_names.valid_metrics(losses(4, 0, 2), TASKS)
     assert metrics == {"valid/loss": 1.5, "valid/loss/add": 2.0, "valid/loss/say": 1.0}
-    assert measures.task_losses(losses(4, 0, 2), TASKS) == {"add": 2.0, "say": 1.0}
+    assert metric_names.task_losses(losses(4, 0, 2), TASKS) == {"add": 2.0, "say": 1.0}
 
 
 def test_without_any_sample_there_is_nothing_to_tell():
     nothing = losses(0, 0, 0, counts=(0, 0, 0))
-    assert measures.valid_metrics(nothing, TASKS) == {}
-    assert measures.task_losses(nothing, TASKS) == {}
+    assert metric_names.valid_metrics(nothing, TASKS) == {}
+    assert metric_names.task_losses(nothing, TASKS) == {}
 
 
 def test_a_loss_that_is_nan_is_shown_and_makes_the_mean_nan():
-    metrics = measures.valid_metrics(losses(4, 0, NAN), TASKS)
+    metrics = metric_names.valid_metrics(losses(4, 0, NAN), TASKS)
     assert metrics.keys() == {"valid/loss", "valid/loss/add", "valid/loss/say"}
     assert math.isnan(metrics["valid/loss"])
     assert math.isnan(metrics["valid/loss/say"])
@@ -47,7 +47,7 @@ def test_nothing_is_worse_than_nan(bad):
     """Without `say` the second validation would have the lower mean."""
     progress = Progress()
     for step, seen in enumerate([losses(6, 0, 8), losses(*bad)]):
-        progress.validations.append((step, measures.task_losses(seen, TASKS)))
+        progress.validations.append((step, metric_names.task_losses(seen, TASKS)))
     assert progress.best() == (0, 3.5)
     assert progress.best("say") == (0, 4.0)
     assert (progress.stalls(), progress.stalls("say")) == (1, 1)
@@ -71,7 +71,7 @@ def test_the_metrics_of_a_step_are_those_of_the_tasks_that_came():
         gradients=torch.tensor([[3.0, 4.0], [0.0, 0.0], [NAN, NAN]]),
         seconds={"data": 2.0},
     )
-    metrics = measures.train_metrics(report, effective, TASKS, torch.device("cpu"))
+    metrics = metric_names.train_metrics(report, effective, TASKS, torch.device("cpu"))
     assert (metrics["train/loss/add"], metrics["train/weight/say"], metrics["train/tokens/add"]) == (2.0, 0.5, 6.0)
     assert math.isnan(metrics["train/loss/say"])
     assert metrics["train/gradient_norm/add"] == 5.0
@@ -86,6 +86,6 @@ def test_all_names_are_in_the_list_of_names(whole):
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     names = {name.replace("/add", "/<task>") for line in lines for name in line}
     names = {name for name in names if not name.endswith(("/double", "/say")) and "seconds/" not in name}
-    words = re.split(r"[ ,:;\n]+", str(measures.__doc__))
+    words = re.split(r"[ ,:;\n]+", str(metric_names.__doc__))
     assert len(names) > 10
     assert names - {*words} == set()

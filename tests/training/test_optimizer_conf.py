@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from mftcoder.optimizer.groups import decay_groups
+from mftcoder.training.decay import decay_groups
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "optimizer").glob("*.yaml"))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from run_files import StopAt, metrics
 from safetensors.torch import load_file
 from small_tasks import OPTIONS, train_only
-from test_train import StopAt, metrics
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import Preempted
 
 

@@ -1,14 +1,14 @@
 import pytest
 import yaml
 
-from mftcoder.config import conf_dir, load
+from mftcoder.cli.config import conf_dir, load
 from mftcoder.core.errors import ConfigError
-from mftcoder.core.plan import Plan
+from mftcoder.training.settings import Plan
 
 
 def plan(**changes):
     values = yaml.safe_load((conf_dir() / "train.yaml").read_text())["training"]
-    assert values.pop("_target_") == "mftcoder.core.plan.Plan"
+    assert values.pop("_target_") == "mftcoder.training.settings.Plan"
     return Plan(**(values | changes))
 
 

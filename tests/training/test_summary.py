@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder import summary
 from mftcoder.core.progress import Progress
+from mftcoder.training import summary
 
 
 def test_losses_and_the_first_answered_prompt_of_each_task_are_shown(

@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
+from run_files import StopAt, metrics, step_files
 from small_tasks import SIZES, train_only
-from test_train import StopAt, metrics, step_files
 
-from mftcoder import status
 from mftcoder.core.errors import Preempted, UserError
-from mftcoder.report import draw
-from mftcoder.sweep import show
+from mftcoder.launch.sweep import show
+from mftcoder.report.draw import draw
+from mftcoder.storage import status
 
 WARNING = "no task has a validation sample"
 
@@ -72,7 +72,7 @@ def test_jobs_without_a_metric_are_in_the_table_and_the_page_of_a_sweep(run, dat
 
 def break_weights_before(monkeypatch, step: int) -> None:
     """Weights that a step too far made NaN, as the validation after `step` finds them."""
-    from mftcoder.loop import Trainer
+    from mftcoder.training.loop import Trainer
 
     real = Trainer.step
 

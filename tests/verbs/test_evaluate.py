@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import UserError
 
 
@@ -60,7 +60,7 @@ def test_a_split_without_samples_is_refused_with_the_remedy(whole, evaluate):
 def test_of_two_processes_one_prints_the_table_and_keeps_the_numbers(whole, tmp_path):
     two = ("engine=ddp", "engine.device=cpu", "engine.num_processes=2")
     words = ("evaluate", f"checkpoint={whole[0]}", "split=valid", *two, f"hydra.run.dir={tmp_path / 'e'}")
-    launch = str(Path(__file__).parents[1] / "launch.py")
+    launch = str(Path(__file__).parents[2] / "launch.py")
     ended = subprocess.run([sys.executable, launch, *words], capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("perplexity") == 1

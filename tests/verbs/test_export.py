@@ -8,10 +8,10 @@ from saved_runs import save_run
 from small_models import load, preset, save_random, shaken, some_ids
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import UserError
-from mftcoder.export import export
 from mftcoder.model.weights import save_adapter
+from mftcoder.verbs.export import export
 
 
 @pytest.fixture(scope="module")

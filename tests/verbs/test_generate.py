@@ -7,13 +7,13 @@ import pytest
 import torch
 from saved_runs import save_run
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import ConfigError, UserError
-from mftcoder.data.encoding import encode_prompt
-from mftcoder.generate import generate, read_questions
+from mftcoder.data.tokens.encoding import encode_prompt
 from mftcoder.model.completion import Decoding, complete
-from mftcoder.trained import find, of_run
+from mftcoder.storage.restored import find, of_run
+from mftcoder.verbs.generate import generate, read_questions
 
 
 @pytest.fixture(scope="module")

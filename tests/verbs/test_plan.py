@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import UserError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder import config
+from mftcoder.cli import config
 from mftcoder.core.errors import UserError
-from mftcoder.prepare import bars
+from mftcoder.verbs.prepare import bars
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from written_run import write_run, write_sweep
 
 from mftcoder.core.errors import UserError
-from mftcoder.report import report
+from mftcoder.verbs.report import report
 
 
 class Page(HTMLParser):

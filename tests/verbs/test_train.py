@@ -1,54 +1,19 @@
 """Whole runs of the tiny model: they learn, repeat, stop, go on to the bit, and leave what other tools can load."""
 
 import json
-import os
 import shutil
-import signal
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
+from run_files import StopAt, metrics, step_files
 from transformers import AutoModelForCausalLM
 
-from mftcoder import config, resumption
+from mftcoder.cli import config
 from mftcoder.core.errors import Preempted, UserError
-from mftcoder.tracker.base import Tracker
+from mftcoder.storage import resumption
 
 SIZES = ("add", "double", "say")
-
-
-class StopAt(Tracker):
-    """Sends the process a signal once it has logged a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def start(self, **about: Any) -> None:
-        pass
-
-    def log(self, metrics: Mapping[str, float]) -> None:
-        if metrics["step"] == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    def finish(self) -> None:
-        pass
-
-
-def metrics(run_dir: Path) -> list[dict[str, float]]:
-    """What was logged, without what depends on the machine's mood."""
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    moody = ("seconds/", "tokens_per_second", "supervised_tokens_per_second", "memory_bytes")
-    return [{k: v for k, v in line.items() if not k.startswith(moody)} for line in lines]
-
-
-def step_files(run_dir: Path, step: int) -> dict[str, bytes]:
-    """The content of a checkpoint, but for what names its run, time or versions."""
-    directory = run_dir / "checkpoints" / f"step_{step:06d}"
-    skipped = ("manifest.json", "run.json", "README.md")
-    return {p.name: p.read_bytes() for p in directory.iterdir() if p.name not in skipped}
 
 
 def test_every_task_learns_and_the_run_says_so(whole):

@@ -13,9 +13,9 @@ from rich.progress import track
 from xxhash import xxh3_64_intdigest
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.corpus import Corpus, Split
-from mftcoder.data.duplicates import Duplicates, Places, exact, near
-from mftcoder.data.source import SPLITS
+from mftcoder.data.corpus.duplicates import Duplicates, Places, exact, near
+from mftcoder.data.corpus.tables import Corpus, Split
+from mftcoder.data.records.source import SPLITS
 
 Report = dict[str, dict[str, Any]]
 

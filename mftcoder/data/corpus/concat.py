@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftcoder.core.batch import Sample
-from mftcoder.data.corpus import Split
+from mftcoder.data.corpus.tables import Split
 
 
 class Concatenated(Split):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mftcoder.data.cache import MANIFEST
-from mftcoder.data.corpus import Corpus
-from mftcoder.data.tokenise import TABLE
+from mftcoder.data.corpus.cache import MANIFEST
+from mftcoder.data.corpus.tables import TABLE, Corpus
 
 
 def digests(corpus: Corpus) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from mftcoder.data.cache import digest, file_digest
+from mftcoder.data.corpus.cache import digest, file_digest
 from mftcoder.template.base import Template
 
 IMPORTS = re.compile(r"^(?:from|import) (mftcoder[\w.]*)", re.MULTILINE)

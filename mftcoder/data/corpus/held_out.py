@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
-from mftcoder.data.corpus import Table
-from mftcoder.data.source import SPLITS, UNDECIDED
+from mftcoder.data.corpus.tables import Table
+from mftcoder.data.records.source import SPLITS, UNDECIDED
 
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: multiplying by it mixes the order of keys
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mftcoder.core.batch import Sample
 
+TABLE = "table.arrow"
 SCHEMA = pa.schema(
     {
         "ids": pa.list_(pa.int32()),

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mftcoder.data.cache import digest
-from mftcoder.data.exercises import Exercise, exercises
-from mftcoder.data.functions import Function, functions
-from mftcoder.data.source import SPLITS
+from mftcoder.data.corpus.cache import digest
+from mftcoder.data.exercises.functions import Function, functions
+from mftcoder.data.exercises.tasks import Exercise, exercises
+from mftcoder.data.records.source import SPLITS
 
 
 def cut(library: Path, data_split: Sequence[float], directory: Path) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from itertools import pairwise
 
-from mftcoder.data.functions import Definition, syntax
+from mftcoder.data.exercises.functions import Definition, syntax
 
 Edit = tuple[int, int, str]  # replace the bytes [start, end) of the source by a text
 Span = Callable[[ast.AST], tuple[int, int]]

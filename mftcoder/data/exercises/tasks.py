@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mftcoder.data.functions import Definition, Function, parse
-from mftcoder.data.mutation import mutate
+from mftcoder.data.exercises.functions import Definition, Function, parse
+from mftcoder.data.exercises.mutation import mutate
 
 TASKS = ("bug_repair", "text_to_code", "code_completion", "test_writing", "docstring_writing")
 LONGEST_TEST = 1600  # characters of a test

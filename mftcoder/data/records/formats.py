@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mftcoder.core.dialogue import Dialogue, Example, Preference, Pretokenised, Turn
-from mftcoder.data.messages import brief, tools, turns
+from mftcoder.data.records.messages import brief, tools, turns
 
 Record = Mapping[str, Any]
 Format = Literal[

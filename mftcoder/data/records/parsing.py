@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from mftcoder.core.dialogue import Dialogue, Example, Preference, Pretokenised, Turn
-from mftcoder.data.shapes import SHAPES, Format, Record
+from mftcoder.data.records.formats import SHAPES, Format, Record
 
 FOLLOWS = {"system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant")}
 

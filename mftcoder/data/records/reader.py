@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.faults import EXCERPT, Fault
-from mftcoder.data.json_stream import BLOCK, JsonStream
+from mftcoder.data.records.faults import EXCERPT, Fault
+from mftcoder.data.records.json_stream import BLOCK, JsonStream
 
 BOM = b"\xef\xbb\xbf"
 ROWS = 1024

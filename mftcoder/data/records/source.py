@@ -10,13 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mftcoder.data.cache import BLOCK
-from mftcoder.data.faults import Fault
-from mftcoder.data.files import files
-from mftcoder.data.reader import read
-from mftcoder.data.shapes import Format
+from mftcoder.data.records.faults import Fault
+from mftcoder.data.records.files import files
+from mftcoder.data.records.formats import Format
+from mftcoder.data.records.reader import read
 
 SPLITS = ("train", "valid", "test")
+BLOCK = 1 << 22  # bytes read at a time
 UNDECIDED = -1
 
 # `training_notes.jsonl` is no split, and of a file that is a task of its own, `test_words.jsonl` is none either.

@@ -7,8 +7,8 @@ from math import inf
 from typing import Literal
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.corpus import Split
-from mftcoder.data.shares import Shares, raise_to
+from mftcoder.data.corpus.tables import Split
+from mftcoder.data.stream.shares import Shares, raise_to
 
 Stop = Literal["first_exhausted", "all_exhausted", "max_tokens"]
 

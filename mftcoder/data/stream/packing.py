@@ -8,7 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.order import Order
+from mftcoder.data.stream.shuffle import Order
 
 CLOSING = 0.06  # of the room: what may be left before the pack is closed with samples chosen to fit
 CHOICES = 4  # samples of each task to choose from then

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.cache import cached, digest, notes
-from mftcoder.data.corpus import Split
-from mftcoder.data.fingerprint import of_code
-from mftcoder.data.packing import Drawn
-from mftcoder.data.progress import progress
-from mftcoder.data.stream import Recipe, Stream
+from mftcoder.core.progress_bar import progress
+from mftcoder.data.corpus.cache import cached, digest, notes
+from mftcoder.data.corpus.fingerprint import of_code
+from mftcoder.data.corpus.tables import Split
+from mftcoder.data.stream.packing import Drawn
+from mftcoder.data.stream.stream import Recipe, Stream
 
 Pack = tuple[tuple[int, int], ...]  # (task, index in the split) of each sample
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.corpus import Split
-from mftcoder.data.order import Order
-from mftcoder.data.packing import Drawn, Packer, Window
-from mftcoder.data.shares import Shares
+from mftcoder.data.corpus.tables import Split
+from mftcoder.data.stream.packing import Drawn, Packer, Window
+from mftcoder.data.stream.shares import Shares
+from mftcoder.data.stream.shuffle import Order
 
 SPAN = 50  # packs over which shares hold
 STRAY = 0.009  # how far from its share a task may be over them; what is promised is 0.01

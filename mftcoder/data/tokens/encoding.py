@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from mftcoder.core.dialogue import Dialogue, Example, Preference, Pretokenised
 from mftcoder.core.errors import UserError
-from mftcoder.data.alignment import Aligned, Aligner, num_bytes
-from mftcoder.data.faults import EXCERPT, Fault
-from mftcoder.data.sanitizing import Sanitizer
+from mftcoder.data.records.faults import EXCERPT, Fault
+from mftcoder.data.tokens.offsets import Aligned, Aligner, num_bytes
+from mftcoder.data.tokens.sanitizing import Sanitizer
 from mftcoder.template.base import Segment, Template, Tokenization
 
 

@@ -10,11 +10,11 @@ from transformers import PreTrainedTokenizerBase
 
 from mftcoder.core.dialogue import Dialogue
 from mftcoder.core.errors import UserError
-from mftcoder.data.encoding import Encoded, encode
-from mftcoder.data.faults import Fault
-from mftcoder.data.fitting import TooLong, fit
-from mftcoder.data.record import parse
-from mftcoder.data.source import Source
+from mftcoder.data.records.faults import Fault
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.records.source import Source
+from mftcoder.data.tokens.encoding import Encoded, encode
+from mftcoder.data.tokens.too_long import TooLong, fit
 from mftcoder.template.base import Template
 
 LEARNT = ("grey0 on green3", "grey0 on spring_green2")  # of even and of odd tokens, so that each can be told apart

@@ -20,13 +20,13 @@ from transformers import PreTrainedTokenizerBase
 from xxhash import xxh3_64_intdigest
 
 from mftcoder.core.dialogue import Dialogue, Example, Pretokenised
-from mftcoder.data.corpus import SCHEMA
-from mftcoder.data.encoding import Encoded, encode
-from mftcoder.data.faults import EXCERPT, Fault
-from mftcoder.data.fitting import TooLong, fit
-from mftcoder.data.progress import progress
-from mftcoder.data.record import parse
-from mftcoder.data.source import Record, Source
+from mftcoder.core.progress_bar import progress
+from mftcoder.data.corpus.tables import SCHEMA, TABLE
+from mftcoder.data.records.faults import EXCERPT, Fault
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.records.source import Record, Source
+from mftcoder.data.tokens.encoding import Encoded, encode
+from mftcoder.data.tokens.too_long import TooLong, fit
 from mftcoder.template.base import Template
 
 BATCH = 1024
@@ -34,7 +34,6 @@ LARGE = 1 << 26  # bytes of records from which on processes are worth their star
 FEW = 4  # cores that threads can keep busy
 THREADS = 2
 QUARANTINE = "quarantine.jsonl"
-TABLE = "table.arrow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mftcoder.core.dialogue import Dialogue, Turn
-from mftcoder.data.encoding import Encoded, encode
+from mftcoder.data.tokens.encoding import Encoded, encode
 from mftcoder.template.base import Template
 
 TooLong = Literal["truncate", "split", "drop"]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
-from mftcoder.data.audit import Audit, Some, histogram, spread
-from mftcoder.data.corpus import Corpus
+from mftcoder.data.corpus.audit import Audit, Some, histogram, spread
+from mftcoder.data.corpus.tables import Corpus
 
 FATES = {"read": 10, "used": 6, "cut": 1, "split": 0, "dropped": 2, "empty": 1, "malformed": 1}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder.data.cache import MANIFEST, cached, digest, file_digest, notes
+from mftcoder.data.corpus.cache import MANIFEST, cached, digest, file_digest, notes
 
 
 class Counted:
@@ -104,7 +104,7 @@ def test_of_several_processes_one_builds(tmp_path):
     script = """
 import sys, time
 from pathlib import Path
-from mftcoder.data.cache import cached
+from mftcoder.data.corpus.cache import cached
 def build(directory):
     time.sleep(0.5)
     (directory / "x").write_text("x")

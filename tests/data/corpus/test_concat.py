@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from memory_split import memory_split
 
 from mftcoder.core.batch import Sample
-from mftcoder.data.concat import Concatenated
+from mftcoder.data.corpus.concat import Concatenated
 
 
 def running_text(lengths):

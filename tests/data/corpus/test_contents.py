@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from mftcoder import config
-from mftcoder.data.contents import digests
-from mftcoder.data.corpus import Corpus
+from mftcoder.cli import config
+from mftcoder.data.corpus.contents import digests
+from mftcoder.data.corpus.tables import Corpus
 
 TASKS = ("code", "talk")
 

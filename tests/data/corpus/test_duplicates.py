@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mftcoder.data.duplicates import Duplicates, Places, exact, near, shingles
+from mftcoder.data.corpus.duplicates import Duplicates, Places, exact, near, shingles
 
 TRAIN, VALID, TEST = 0, 1, 2
 

@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from mftcoder.data import fingerprint
+from mftcoder.data.corpus import fingerprint
 from mftcoder.template.mftcoder import MFTCoder
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mftcoder.data.held_out import hold_out
+from mftcoder.data.corpus.held_out import hold_out
 
 
 def table(keys, split=None):

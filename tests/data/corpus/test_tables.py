@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mftcoder.data.corpus import SCHEMA, Split, Table
+from mftcoder.data.corpus.tables import SCHEMA, Split, Table
 
 
 @pytest.fixture

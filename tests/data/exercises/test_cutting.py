@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from library import make_library
 
-from mftcoder.data.cutting import cut, split_packages
-from mftcoder.data.exercises import TASKS
-from mftcoder.data.functions import Function
+from mftcoder.data.exercises.cutting import cut, split_packages
+from mftcoder.data.exercises.functions import Function
+from mftcoder.data.exercises.tasks import TASKS
 
 
 def contents(directory):

@@ -3,7 +3,7 @@ import ast
 import pytest
 from library import make_library
 
-from mftcoder.data.functions import LONGEST, functions
+from mftcoder.data.exercises.functions import LONGEST, functions
 
 
 @pytest.fixture

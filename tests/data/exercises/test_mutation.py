@@ -1,7 +1,7 @@
 import pytest
 
-from mftcoder.data import mutation
-from mftcoder.data.mutation import mutate
+from mftcoder.data.exercises import mutation
+from mftcoder.data.exercises.mutation import mutate
 
 
 @pytest.mark.parametrize(

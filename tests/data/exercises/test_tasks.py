@@ -3,8 +3,8 @@ import ast
 import pytest
 from library import make_library
 
-from mftcoder.data.exercises import TASKS, exercises
-from mftcoder.data.functions import functions
+from mftcoder.data.exercises.functions import functions
+from mftcoder.data.exercises.tasks import TASKS, exercises
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import datasets
 import pytest
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.files import files
-from mftcoder.data.reader import read
+from mftcoder.data.records.files import files
+from mftcoder.data.records.reader import read
 
 
 @pytest.fixture

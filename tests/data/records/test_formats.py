@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mftcoder.core.dialogue import Dialogue, Preference, Pretokenised, Turn
-from mftcoder.data.record import parse
-from mftcoder.data.shapes import SHAPES, Format
+from mftcoder.data.records.formats import SHAPES, Format
+from mftcoder.data.records.parsing import parse
 
 S, U, A, T = "system", "user", "assistant", "tool"
 GIVEN = Turn(U, "u", train=False)

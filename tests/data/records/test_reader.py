@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mftcoder.core.errors import UserError
-from mftcoder.data import json_stream, reader
-from mftcoder.data.faults import Fault, refuse
-from mftcoder.data.reader import read
+from mftcoder.data.records import json_stream, reader
+from mftcoder.data.records.faults import Fault, refuse
+from mftcoder.data.records.reader import read
 
 RECORDS = [{"text": "eins"}, {"text": "排序\u00a0😀"}, {"text": "a\nb", "meta": {"n": [1, 2]}}]
 GOOD = b'{"text": "good"}'

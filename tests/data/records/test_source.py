@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.source import Source
+from mftcoder.data.records.source import Source
 
 
 @pytest.fixture

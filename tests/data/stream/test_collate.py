@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mftcoder.core.batch import IGNORED, Sample
-from mftcoder.data.collate import collate, grouped
+from mftcoder.data.stream.collate import collate, grouped
 
 X = IGNORED
 SAMPLES = [

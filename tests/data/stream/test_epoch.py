@@ -4,8 +4,8 @@ import pytest
 from memory_split import memory_split
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.shares import Shares
-from mftcoder.data.sizes import Sizes, epoch, scaled
+from mftcoder.data.stream.epoch import Sizes, epoch, scaled
+from mftcoder.data.stream.shares import Shares
 
 SPLIT = memory_split([[10] * 30, [50] * 2, []])  # 300 tokens of 30 samples, 100 of 2
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.order import Order
-from mftcoder.data.packing import Entry, Packer, Window
+from mftcoder.data.stream.packing import Entry, Packer, Window
+from mftcoder.data.stream.shuffle import Order
 
 
 class Listed(Order):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from memory_split import memory_split, natural, skewed
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.sampler import Sampler, spread
-from mftcoder.data.shares import Shares, divide
-from mftcoder.data.sizes import Sizes, epoch
+from mftcoder.data.stream.epoch import Sizes, epoch
+from mftcoder.data.stream.sampler import Sampler, spread
+from mftcoder.data.stream.shares import Shares, divide
 
 LENGTHS = [skewed(0, 60, 60), skewed(1, 30, 60), skewed(2, 7, 60)]
 

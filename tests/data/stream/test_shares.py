@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.shares import Shares, divide, raise_to
+from mftcoder.data.stream.shares import Shares, divide, raise_to
 
 
 def test_shares_follow_the_sizes_to_the_power_of_the_temperature():

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mftcoder.data.order import Order
+from mftcoder.data.stream.shuffle import Order
 
 LENGTHS = np.array([5, 1, 4, 9, 7], np.int32)
 

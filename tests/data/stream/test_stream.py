@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from memory_split import memory_split, natural, skewed
 
 from mftcoder.core.errors import UserError
-from mftcoder.data.shares import Shares
-from mftcoder.data.stream import Stream
+from mftcoder.data.stream.shares import Shares
+from mftcoder.data.stream.stream import Stream
 
 LENGTHS = st.lists(st.lists(st.integers(1, 64), max_size=25), min_size=1, max_size=4).filter(any)
 

@@ -15,9 +15,9 @@ from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Preference, Pretokenised, Turn
 from mftcoder.core.errors import UserError
-from mftcoder.data.encoding import Encoded, encode, encode_prompt
-from mftcoder.data.faults import Fault
-from mftcoder.data.record import parse
+from mftcoder.data.records.faults import Fault
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.tokens.encoding import Encoded, encode, encode_prompt
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
 from mftcoder.template.mftcoder import MFTCoder

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from mftcoder.data.alignment import Aligner
+from mftcoder.data.tokens.offsets import Aligner
 
 CONTROLS = ["<s>", "</s>", "<think>", "<unk>"]
 WORDS = [" ", "  ", "\n", "\n\n", "a", "sort", "排序", "😀", "é", "e\u0301", "\u0958", "İ", "\x00", "▁", "\u00a0"]

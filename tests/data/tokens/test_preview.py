@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
-from mftcoder.data.encoding import encode
-from mftcoder.data.preview import LEARNT, READ, coloured, previews
-from mftcoder.data.source import Source
+from mftcoder.data.records.source import Source
+from mftcoder.data.tokens.encoding import encode
+from mftcoder.data.tokens.preview import LEARNT, READ, coloured, previews
 from mftcoder.template.chatml import ChatML
 from mftcoder.template.mftcoder import MFTCoder
 

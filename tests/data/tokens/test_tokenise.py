@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mftcoder.data import tokenise as module
-from mftcoder.data.corpus import Table
-from mftcoder.data.encoding import encode
-from mftcoder.data.record import parse
-from mftcoder.data.source import Source
-from mftcoder.data.tokenise import QUARANTINE, TABLE, Tokeniser, processes, tokenise
+from mftcoder.data.corpus.tables import TABLE, Table
+from mftcoder.data.records.parsing import parse
+from mftcoder.data.records.source import Source
+from mftcoder.data.tokens import tokenise as module
+from mftcoder.data.tokens.encoding import encode
+from mftcoder.data.tokens.tokenise import QUARANTINE, Tokeniser, processes, tokenise
 from mftcoder.template.mftcoder import MFTCoder
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}

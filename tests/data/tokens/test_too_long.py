@@ -9,8 +9,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Pretokenised, Turn
-from mftcoder.data.encoding import Encoded, encode
-from mftcoder.data.fitting import Fate, TooLong, fit
+from mftcoder.data.tokens.encoding import Encoded, encode
+from mftcoder.data.tokens.too_long import Fate, TooLong, fit
 from mftcoder.template.base import Template
 from mftcoder.template.llama3 import Llama3
 from mftcoder.template.mftcoder import MFTCoder
