@@ -43,16 +43,18 @@ NOT_STATE = ("run.json", "manifest.json")  # The configuration may name modules 
 
 
 def main() -> None:
-    """Train all six, print a hash of each, and exit with 1 where one differs from those given."""
+    """Train all six, print a line for each, and exit with 1 where one differs from those given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="directory for the runs; must not exist")
     parser.add_argument("--against", type=Path, help="the output of an earlier call")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True)
     make_tasks(arguments.output / "tasks")
-    hashes = {name: run(name, overrides, arguments.output) for name, overrides in RUNS.items()}
-    (arguments.output / "hashes.json").write_text(json.dumps(hashes, indent=1))
-    sys.exit(report(hashes, arguments.against))
+    different = 0
+    for name, overrides in RUNS.items():
+        run(name, overrides, arguments.output)
+        different += compare(arguments.output / name, (arguments.against or arguments.output) / name)
+    sys.exit(int(different > 0))
 
 
 def make_tasks(root: Path) -> None:
@@ -65,43 +67,51 @@ def make_tasks(root: Path) -> None:
         (root / task / "data.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def run(name: str, overrides: tuple[str, ...], output: Path) -> dict[str, str]:
-    """Train one; the hash of its metrics and of each file of its checkpoints."""
-    print(f"{name} ...", flush=True)
+def run(name: str, overrides: tuple[str, ...], output: Path) -> None:
+    """Train one."""
     paths = ",".join(f"tasks/{task}" for task in SIZES)  # Relative, so that two outputs have the same settings.
     command = [sys.executable, str(ROOT / "launch.py"), *OPTIONS, *overrides]
     command += [f"data.paths=[{paths}]", "cache_dir=cache", f"hydra.run.dir={name}"]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONHASHSEED": "0",
-        "HF_HUB_OFFLINE": "1",
-    }
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, cwd=output, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    files = sorted(p for p in (output / name / "checkpoints").rglob("step_*/*") if p.name not in NOT_STATE)
-    assert files, f"{name} left no checkpoint"
-    hashes = {str(p.relative_to(output / name)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
-    return {"metrics.jsonl": metrics_hash(output / name / "metrics.jsonl")} | hashes
 
 
-def metrics_hash(path: Path) -> str:
-    """Of all values but those that are times or memory."""
+def compare(run_dir: Path, other: Path) -> bool:
+    """Print whether two runs left the same; whether they did not."""
+    ours, theirs = hashes(run_dir), hashes(other)
+    changed = sorted(file for file in ours.keys() | theirs.keys() if ours.get(file) != theirs.get(file))
+    print(
+        f"{run_dir.name:8} {len(ours):3} files  {'differs: ' + ', '.join(changed) if changed else 'equal'}", flush=True
+    )
+    return bool(changed)
+
+
+def hashes(run_dir: Path) -> dict[str, str]:
+    """The SHA-256 of the metrics and of each file of each checkpoint."""
+    files = sorted(p for p in (run_dir / "checkpoints").rglob("step_*/*") if p.name not in NOT_STATE)
+    assert files, f"{run_dir} has no checkpoint"
+    contents = {str(p.relative_to(run_dir)): ADAPTED.get(p.name, Path.read_bytes)(p) for p in files}
+    contents["metrics.jsonl"] = metrics(run_dir / "metrics.jsonl")
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+
+
+def metrics(path: Path) -> bytes:
+    """All values but those that are times or memory."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     kept = [{key: value for key, value in line.items() if not key.startswith(TIMED)} for line in lines]
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return json.dumps(kept, sort_keys=True).encode()
 
 
-def report(hashes: dict[str, dict[str, str]], against: Path | None) -> int:
-    """Print a line a run; the exit code."""
-    before = json.loads((against / "hashes.json").read_text()) if against else hashes
-    different = 0
-    for name, files in hashes.items():
-        changed = [file for file in files.keys() | before[name].keys() if files.get(file) != before[name].get(file)]
-        different += bool(changed)
-        print(f"{name:8} {len(files):3} files  {'differs: ' + ', '.join(sorted(changed)) if changed else 'equal'}")
-    return int(different > 0)
+def adapter_config(path: Path) -> bytes:
+    """All settings but the path of the base model, which lies in the output."""
+    settings = json.loads(path.read_text())
+    settings["target_modules"] = sorted(settings["target_modules"])  # PEFT keeps a set.
+    return json.dumps({**settings, "base_model_name_or_path": None}, sort_keys=True).encode()
+
+
+ADAPTED = {"adapter_config.json": adapter_config}
 
 
 if __name__ == "__main__":
