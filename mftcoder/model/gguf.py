@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mftcoder.core.errors import UserError
+from mftcoder.core.files import staged
 
 # What GGUF files call tokenizers that cut a text at every digit before all else; transformers does not read the name.
 DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
@@ -31,9 +31,8 @@ def convert(source: Path, output: Path) -> None:
     if output.is_dir():
         return
     output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+    with tempfile.TemporaryDirectory(dir=output.parent) as scratch, staged(output) as directory:
         file = _extract(source, Path(scratch))
-        staged = Path(scratch) / output.name
         net = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         # What is in memory is no longer quantised, but would be taken for it.
@@ -43,9 +42,8 @@ def convert(source: Path, output: Path) -> None:
         if _pre_tokenizer(file) in DIGITS_APART:
             digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)
             tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
-        net.save_pretrained(staged)
-        tokenizer.save_pretrained(staged)
-        os.rename(staged, output)
+        net.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
 
 def _extract(source: Path, scratch: Path) -> Path:

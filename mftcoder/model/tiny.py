@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
+from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 import torch
 import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typing_extensions import override
 
+from mftcoder.core.files import staged
 from mftcoder.model.causal_lm import CausalLM, Dtype
 from mftcoder.model.tiny_tokenizer import FILE, SPECIAL_TOKENS, VOCABULARY_SIZE
 
@@ -67,12 +66,8 @@ class Tiny(CausalLM):
     def source(self) -> str:
         path = Path(self.pretrained_model_path)
         if not path.is_dir():
-            staged = path.with_name(f".{path.name}-{uuid4().hex}")
-            self._draw(staged)
-            try:
-                os.rename(staged, path)
-            except OSError:  # Another process was faster, with the same weights.
-                shutil.rmtree(staged)
+            with suppress(FileExistsError), staged(path, replace=False) as directory:
+                self._draw(directory)  # Another process may be faster, with the same weights.
         return super().source()
 
     def _draw(self, directory: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mftcoder.core.files import write_text
 from mftcoder.report.record import METRICS, read
 from mftcoder.report.run_page import run_page
 from mftcoder.report.sweep_page import sweep_page
 from mftcoder.storage import status
-from mftcoder.storage.manifest import write_text
 
 FILE = "report.html"
 NOTES = (METRICS, status.FILE)  # what a run leaves at least: a job may have failed before it logged anything

@@ -21,11 +21,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
+from mftcoder.core.files import write_text
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
-from mftcoder.storage import manifest, resumption, run_directory, serialize, snapshot
+from mftcoder.storage import resumption, run_directory, serialize, snapshot
 from mftcoder.storage.snapshot import CONFIG, Snapshot
 
 log = logging.getLogger(__name__)
@@ -164,7 +166,7 @@ class Checkpoints:
             state.weights.load(step)
             for name, part in parts.items():
                 part.load_state_dict(serialize.read(step, name))
-            self.metrics = dict(manifest.manifest(step)["metrics"])
+            self.metrics = dict(manifest.read(step)["metrics"])
         except (ValueError, KeyError, FileNotFoundError) as error:
             raise UserError(f"{step} does not fit this run: {error}") from error
         self.last = step
@@ -189,7 +191,7 @@ class Checkpoints:
 
     def _compare(self, step: Path) -> None:
         """Say where this is not the run that saved `step`, and refuse to take it for the same one."""
-        config, facts = json.loads((step / CONFIG).read_text(encoding="utf-8")), manifest.manifest(step)
+        config, facts = json.loads((step / CONFIG).read_text(encoding="utf-8")), manifest.read(step)
         data = resumption.other_data(facts, self.facts)
         settings = [*resumption.differences(config, self.config), *resumption.other_batch(facts, self.facts)]
         if not data and not settings:
@@ -204,7 +206,7 @@ class Checkpoints:
         pointer = directory / "best"
         if directory != self.directory and pointer.is_file():
             best = (directory / pointer.read_text(encoding="utf-8")).resolve()
-            manifest.write_text(self.directory / "best", str(best))
+            write_text(self.directory / "best", str(best))
 
     def _settle(self) -> None:
         """Wait for the last save; all ranks raise if it failed."""

@@ -13,12 +13,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.cli.config import build, check
+from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import ADAPTER
 from mftcoder.peft.base import quiet
 from mftcoder.quantization.base import Quantization
-from mftcoder.storage import manifest, resumption
+from mftcoder.storage import resumption
 from mftcoder.storage import snapshot as files
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
-from mftcoder.storage import manifest, status
+from mftcoder.storage import status
 
 log = logging.getLogger(__name__)
 

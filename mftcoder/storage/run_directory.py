@@ -19,9 +19,9 @@ import yaml
 
 from mftcoder.cli import secrets
 from mftcoder.core.errors import UserError
+from mftcoder.core.files import write_text
 from mftcoder.storage import resumption, status
 from mftcoder.storage.environment import describe
-from mftcoder.storage.manifest import write_text
 
 if TYPE_CHECKING:
     from omegaconf import ListConfig

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from safetensors import SafetensorError
 
+from mftcoder.core import files, manifest
 from mftcoder.core.errors import UserError
-from mftcoder.storage import environment, manifest, resumption, serialize
+from mftcoder.storage import environment, resumption, serialize
 
 CONFIG = "run.json"
-STAGED = ".staged-"
 MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
 
 
@@ -44,22 +43,27 @@ class Snapshot:
         return name_of(self.step)
 
     def write(self, directory: Path) -> Path:
-        """Write it below `directory` under another name, and give it its own once it is whole; where it then is.
+        """Write it below `directory`; nobody sees it before it is whole.
 
-        Raises UserError where that fails; nothing is left of it then, and what was there is as it was.
+        Args:
+            directory: that of all steps of the run.
+
+        Returns:
+            Its own directory.
+
+        Raises:
+            UserError: writing fails; nothing is left of it then, and what was there is as it was.
         """
-        staged = directory / f"{STAGED}{self.name}-{uuid4().hex[:8]}"
         try:
-            self._stage(staged)
-            manifest.publish(staged, directory / self.name)
+            with files.staged(directory / self.name) as staged:
+                self._write_files(staged)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(staged, ignore_errors=True)
             raise UserError(
                 f"{directory / self.name} could not be saved: {error}; the earlier checkpoints are as they were"
             ) from error
         return directory / self.name
 
-    def _stage(self, staged: Path) -> None:
+    def _write_files(self, staged: Path) -> None:
         needed = sum(part.num_bytes for part in self.parts.values())
         if (free := shutil.disk_usage(staged.parent).free) < needed + MARGIN:
             raise OSError(ENOSPC, f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
@@ -72,7 +76,7 @@ class Snapshot:
 
     def settle(self, directory: Path, *, saving_limit: int | None) -> None:
         """Set the pointers, and delete the oldest steps beyond the limit, but none that is worth keeping."""
-        manifest.write_text(directory / "latest", self.name)
+        files.write_text(directory / "latest", self.name)
         for pointer in {"best", *self.pointers}:
             self._point(directory / pointer, self.pointers.get(pointer))
         if saving_limit is None:
@@ -91,7 +95,7 @@ class Snapshot:
         named = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
         right = name_of(step) if step is not None and step in self.kept else None
         if right is not None and named != right and (pointer.parent / right).is_dir():
-            manifest.write_text(pointer, right)
+            files.write_text(pointer, right)
         elif named is not None and Path(named).name != right:
             pointer.unlink()
 
@@ -108,8 +112,6 @@ def clear(directory: Path) -> None:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        manifest.recover(directory)
-        for staged in directory.glob(f"{STAGED}*"):
-            shutil.rmtree(staged)
+        files.clear(directory)
     except OSError as error:
         raise UserError(f"{directory} cannot be written: {error}; mend its permissions, or choose another") from error

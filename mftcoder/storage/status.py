@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mftcoder.storage.manifest import write_text
+from mftcoder.core.files import write_text
 
 FILE = "status.json"
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
-from uuid import uuid4
 
 import torch
 from peft import PeftModel
@@ -15,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.errors import UserError
+from mftcoder.core.files import staged
 from mftcoder.engine.precision import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import save_model
@@ -59,20 +57,16 @@ def export(
         tokenizer.chat_template = text
     probe = Probe.of(net, tokenizer)
     net = merge(_adapted(trained, net, merge_into), probe)
-    staged = target.with_name(f".{target.name}-{uuid4().hex}")
-    try:
-        _write(net, tokenizer, staged, cast(torch.dtype, getattr(torch, dtype)))
+    with staged(target, replace=False) as directory:
+        _write(net, tokenizer, directory, cast(torch.dtype, getattr(torch, dtype)))
         del net  # One at a time is enough in memory.
-        difference = probe.difference(trained.model.at(staged).load(None, place, frozen=True))
+        difference = probe.difference(trained.model.at(directory).load(None, place, frozen=True))
         print(f"{target} ({dtype}) against the model as it was trained: {difference}")
         if not difference.nats <= tolerance:
             raise UserError(
                 f"the exported model departs by {difference.nats:.2g} nats a token from the trained one, more than "
                 f"tolerance={tolerance}: export it with dtype=float32 or merge_into=trained, or allow more"
             )
-        os.rename(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from rich.table import Table
 from torch.optim import Optimizer
 
 from mftcoder.core.errors import UserError
+from mftcoder.core.files import write_text
 from mftcoder.engine.footprint import ENGINES, Sizes, sent_bytes, state_bytes, working_bytes
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
 from mftcoder.model.outline import Outline, outline
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
-from mftcoder.storage.manifest import write_text
 
 
 class Need(TypedDict):

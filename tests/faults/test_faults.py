@@ -23,11 +23,12 @@ from crashes import At, at_change, die, forked
 from run_files import metrics, names, same_end, step_files
 from toy_training import Run
 
+from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.core.signals import at_once
 from mftcoder.data.mixture import Mixture
 from mftcoder.report.record import read
-from mftcoder.storage import manifest, resumption
+from mftcoder.storage import resumption
 from mftcoder.storage.run_directory import read_config
 from mftcoder.training import answers
 from mftcoder.training.validation import Validator

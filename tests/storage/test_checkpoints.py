@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import nn
 from toy_training import Run
 
+from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Progress
 from mftcoder.engine.single import Single
-from mftcoder.storage import manifest
 from mftcoder.storage.checkpoints import Checkpoints
 
 
@@ -41,7 +41,7 @@ def test_the_layout(tmp_path: Path) -> None:
     step = tmp_path / "checkpoints" / "step_000002"
     parts = ["optimizer.json", "optimizer.safetensors", "progress.json", "rng.json", "rng.safetensors"]
     assert sorted(p.name for p in step.iterdir()) == ["manifest.json", "model.safetensors", *parts, "run.json"]
-    content = manifest.manifest(step)
+    content = manifest.read(step)
     assert (content["step"], content["metrics"]) == (2, {"valid/loss": 0.5})
     assert content["versions"]["torch"] == version("torch")
 
@@ -149,10 +149,10 @@ def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypat
     before, bits = names(tmp_path), run.bits
     run.train(0)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mftcoder.storage.checkpoints.manifest.publish", full)
+    monkeypatch.setattr("mftcoder.core.files._publish", full)
     with pytest.raises(UserError, match=r"No space left on device.*earlier checkpoints are as they were"):
         run.save()
     assert names(tmp_path) == before
@@ -172,7 +172,7 @@ def test_too_little_space_is_seen_before_anything_is_written(tmp_path: Path, mon
 
 def test_a_failed_asynchronous_save_is_raised_at_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path, asynchronous=True)
-    monkeypatch.setattr("mftcoder.storage.checkpoints.manifest.publish", lambda *_: 1 / 0)
+    monkeypatch.setattr("mftcoder.core.files._publish", lambda *_, **__: 1 / 0)
     run.save()
     with pytest.raises(ZeroDivisionError):
         run.save()
@@ -186,7 +186,7 @@ def test_asynchronous_saving_writes_the_state_of_its_step(tmp_path: Path, monkey
         go_on.wait()
         publish(*args, **facts)
 
-    monkeypatch.setattr("mftcoder.storage.checkpoints.manifest.seal", wait)
+    monkeypatch.setattr("mftcoder.core.manifest.seal", wait)
     run.train(1)
     bits = run.bits
     run.save()

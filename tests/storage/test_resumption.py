@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
-from mftcoder.storage import manifest, resumption
+from mftcoder.storage import resumption
 
 
 def make_run(run: Path, *steps: int, age: int = 0, status: str = "") -> Path:

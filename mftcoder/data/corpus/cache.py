@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from filelock import FileLock
-from xxhash import xxh3_128, xxh3_128_hexdigest
+from xxhash import xxh3_128_hexdigest
+
+from mftcoder.core import files, manifest
 
 log = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
-BLOCK = 1 << 22
+HASHED: manifest.Algorithm = "xxh3_128"  # of files and keys: quick, and here nobody forges any
 LOCK_MODE = 0o664  # whatever the umask: to lock is to write, and a group may share the cache
 
 
@@ -38,39 +37,24 @@ def cached(cache_dir: Path, kind: str, key: Mapping[str, Any], build: Callable[[
 
 
 def _make(directory: Path, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> None:
-    """Build beside it and rename, in place of what there is."""
+    """Build beside it, in place of what there is; no other process does, for this one has the lock."""
     if directory.exists():
         log.warning("%s is damaged, and made anew", directory)
-    shutil.rmtree(directory, ignore_errors=True)
-    made = directory.with_name(f"{directory.name}.{uuid4().hex}")
-    made.mkdir()  # with the rights that the umask leaves, which a temporary directory has not
-    try:
+    files.clear(directory.parent, directory.name)
+    with files.staged(directory) as made:
+        made.mkdir()
         noted = dict(build(made))
-        files = {str(path.relative_to(made)): stamp(path) for path in sorted(made.rglob("*")) if path.is_file()}
-        (made / MANIFEST).write_text(json.dumps({"key": dict(key), "notes": noted, "files": files}, indent=1))
-        made.rename(directory)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        manifest.seal(made, algorithm=HASHED, key=dict(key), notes=noted)
 
 
 def notes(directory: Path) -> Any:
     """What was noted when the directory was made."""
-    return json.loads((directory / MANIFEST).read_text())["notes"]
+    return manifest.read(directory)["notes"]
 
 
 def whole(directory: Path) -> bool:
     """Whether every file is as it was made."""
-    try:
-        files = json.loads((directory / MANIFEST).read_text())["files"]
-        return all(stamp(directory / name, size) == [size, hashed] for name, (size, hashed) in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def stamp(path: Path, expected: int | None = None) -> list[int | str]:
-    """Size and digest of a file; no digest where its size is not the expected one."""
-    size = path.stat().st_size
-    return [size, file_digest(path) if expected in (None, size) else ""]
+    return not manifest.faults(directory)
 
 
 def digest(data: bytes) -> str:
@@ -80,8 +64,4 @@ def digest(data: bytes) -> str:
 
 def file_digest(path: Path) -> str:
     """The digest of a file's bytes."""
-    hashed = xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
+    return manifest.file_hash(path, HASHED)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from mftcoder.data.corpus.cache import MANIFEST
+from mftcoder.core import manifest
+from mftcoder.data.corpus.cache import HASHED
 from mftcoder.data.corpus.tables import TABLE, Corpus
 
 
@@ -17,7 +17,4 @@ def digests(corpus: Corpus) -> dict[str, str]:
     directories = {
         task: Path(facts["quarantine"]).parent for task, facts in corpus.report.items() if "quarantine" in facts
     }
-    return {
-        task: json.loads((directory / MANIFEST).read_text(encoding="utf-8"))["files"][TABLE][1]
-        for task, directory in directories.items()
-    }
+    return {task: manifest.read(directory)["files"][TABLE][HASHED] for task, directory in directories.items()}

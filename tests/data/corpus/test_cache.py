@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder.data.corpus.cache import MANIFEST, cached, digest, file_digest, notes
+from mftcoder.core.manifest import MANIFEST
+from mftcoder.data.corpus.cache import cached, digest, file_digest, notes
 
 
 class Counted:

@@ -1,8 +1,11 @@
+import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from mftcoder.storage import manifest
+from mftcoder.core import manifest
 
 
 @pytest.fixture
@@ -17,8 +20,8 @@ def sealed(tmp_path: Path) -> Path:
 
 def test_a_sealed_directory_is_whole_and_carries_its_facts(sealed: Path) -> None:
     assert manifest.faults(sealed) == []
-    assert manifest.manifest(sealed)["step"] == 7
-    assert set(manifest.manifest(sealed)["files"]) == {"a.txt", "sub/b.bin"}
+    assert manifest.read(sealed)["step"] == 7
+    assert set(manifest.read(sealed)["files"]) == {"a.txt", "sub/b.bin"}
 
 
 @pytest.mark.parametrize("name", ["a.txt", "sub/b.bin", manifest.MANIFEST])
@@ -50,32 +53,11 @@ def test_a_directory_without_a_manifest_is_not_whole(tmp_path: Path) -> None:
     assert len(manifest.faults(tmp_path)) == 1
 
 
-def test_publish_replaces_and_leaves_nothing_behind(sealed: Path) -> None:
-    target = sealed.with_name("target")
-    target.mkdir()
-    (target / "old").touch()
-    manifest.publish(sealed, target)
-    assert manifest.faults(target) == []
-    assert [p.name for p in target.parent.iterdir()] == ["target"]
-
-
-@pytest.mark.parametrize("replaced", [False, True])
-def test_recover_undoes_or_completes_a_publish_that_was_cut_off(sealed: Path, replaced: bool) -> None:
-    aside = sealed.rename(sealed.with_name(f"{manifest.ASIDE}step"))
-    if replaced:
-        sealed.mkdir()
-        (sealed / "new").touch()
-    manifest.recover(sealed.parent)
-    assert not aside.exists()
-    assert (sealed / "new").exists() == replaced
-    assert (sealed / "a.txt").exists() != replaced
-
-
 def test_remove_takes_the_manifest_first(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "rmdir", crash)
+    monkeypatch.setattr(shutil, "rmtree", crash)
     with pytest.raises(KeyboardInterrupt):
         manifest.remove(sealed)
     assert manifest.faults(sealed) != []
@@ -84,8 +66,37 @@ def test_remove_takes_the_manifest_first(sealed: Path, monkeypatch: pytest.Monke
     assert not sealed.exists()
 
 
-def test_write_text_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    manifest.write_text(tmp_path / "latest", "one")
-    manifest.write_text(tmp_path / "latest", "two")
-    assert (tmp_path / "latest").read_text() == "two"
-    assert [p.name for p in tmp_path.iterdir()] == ["latest"]
+def test_the_quick_hash_finds_a_flipped_bit_too(tmp_path: Path) -> None:
+    (tmp_path / "table").write_bytes(b"tokens")
+    content = manifest.seal(tmp_path, algorithm="xxh3_128")
+    assert manifest.read(tmp_path) == content
+    (tmp_path / "table").write_bytes(b"tokenz")
+    assert manifest.faults(tmp_path) == [f"{tmp_path / 'table'}: its hash (xxh3_128) does not match"]
+
+
+def resealed(directory: Path, content: object) -> None:
+    """A manifest that says what somebody wrote there, with the right hash of itself."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    whole = {**content, "sha256": digest} if isinstance(content, dict) else content
+    (directory / manifest.MANIFEST).write_text(json.dumps(whole))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"files": None},
+        {"files": ["a.txt"]},
+        {"files": {"a.txt": {}}},
+        {"files": {"a.txt": None}},
+        {"files": {"a.txt": {"bytes": 5}}},
+        {"files": {"a.txt": {"bytes": "5", "sha256": "0"}}},
+        {"files": {"/etc/passwd": {"bytes": 5, "sha256": "0"}}},
+        {"files": {"../a.txt": {"bytes": 5, "sha256": "0"}}},
+        [],
+        None,
+    ],
+)
+def test_a_manifest_of_odd_content_is_damaged_though_its_hash_is_right(sealed: Path, content: object) -> None:
+    resealed(sealed, content)
+    assert len(manifest.faults(sealed)) == 1
