@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from mftcoder.cli.config import build
+from mftcoder.core.layers import compile_layers
 from mftcoder.data.stream.collate import collate
 from mftcoder.engine.allocator import keep_freed_memory
-from mftcoder.model.compiling import compile_layers
 from mftcoder.model.loss_model import LossModel
 from mftcoder.training.decay import decay_groups
 from mftcoder.training.loop import Trainer

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from huggingface_hub import constants, get_session
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.utils.logging import disable_progress_bar
 
 from mftcoder.core.errors import UserError
-from mftcoder.model.hub import offline_unless_reachable
 from mftcoder.quantization.base import Quantization
 
 Dtype = Literal["auto", "float32", "bfloat16", "float64"]
+HUB_TIMEOUT = 5  # seconds
+
+log = logging.getLogger(__name__)
 
 
 class CausalLM:
@@ -109,6 +114,8 @@ class CausalLM:
         """The network with all its weights. Raises UserError in place of what libraries raise."""
         disable_progress_bar()  # Of reading files: a run has a bar of its own.
         options |= {"use_safetensors": True, "attn_implementation": self.attn_implementation}
+        if options.get("local_files_only"):
+            options["adapter_kwargs"] = {"local_files_only": True}  # transformers also looks for an adapter there
         try:
             net, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **options)
         except ImportError as error:  # FlashAttention or bitsandbytes
@@ -161,8 +168,20 @@ class CausalLM:
                     f"you have read, as 40 hex digits, not {self.revision!r}"
                 )
             options["code_revision"] = self.revision
-        offline_unless_reachable()
-        return {**options, "revision": self.revision or "main"}
+        return {**options, "revision": self.revision or "main", "local_files_only": not _hub_answers()}
+
+
+@lru_cache
+def _hub_answers() -> bool:
+    """Whether the hub can be reached; asked once, since its library would retry five times for every file."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception as error:  # The library has changed its HTTP client more than once.
+        log.warning("%s cannot be reached (%s); only cached files are used", constants.ENDPOINT, error)
+        return False
+    return True
 
 
 def _unloadable(what: str, source: str, why: str) -> UserError:

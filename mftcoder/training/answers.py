@@ -17,7 +17,7 @@ from mftcoder.core.batch import Sample
 from mftcoder.core.errors import Interrupted
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.engine.base import Engine
-from mftcoder.model.completion import Decoding, complete
+from mftcoder.model.generation import Decoding, complete
 from mftcoder.training.settings import Plan
 
 CANDIDATES = 64

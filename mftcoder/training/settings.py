@@ -29,7 +29,7 @@ class Plan:
     leads to that is over loss_spike_factor times the median of the last loss_spike_window losses. rollback: back to the
     last checkpoint, of which there must be one, and on from there with the data that comes next; skipped and repeated
     batches are those since then.
-    torch_compile: compile the decoder layers (see mftcoder.model.compiling).
+    torch_compile: compile the decoder layers (see mftcoder.core.layers).
     anomaly_limit: most skips or rollbacks in a row without getting past the step that failed; one more stops the run.
     """
 

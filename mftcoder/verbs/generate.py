@@ -22,7 +22,7 @@ from mftcoder.data.records.reader import read
 from mftcoder.data.tokens.encoding import encode_prompt
 from mftcoder.engine.precision import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.completion import Decoding, complete
+from mftcoder.model.generation import Decoding, complete
 from mftcoder.quantization.base import Quantization
 from mftcoder.storage.restored import FromRun, find, of_run
 from mftcoder.template.base import Template

@@ -17,7 +17,7 @@ from mftcoder.core.files import write_text
 from mftcoder.engine.footprint import ENGINES, Sizes, sent_bytes, state_bytes, working_bytes
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
-from mftcoder.model.outline import Outline, outline
+from mftcoder.model.memory import Outline, outline
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
 

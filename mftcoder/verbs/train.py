@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from mftcoder.balancer.base import Balancer
 from mftcoder.core.errors import Preempted
+from mftcoder.core.layers import compile_layers
 from mftcoder.core.signals import StopRequest
 from mftcoder.data.base import Data
 from mftcoder.data.corpus.contents import digests
@@ -22,7 +23,6 @@ from mftcoder.data.corpus.tables import Corpus
 from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.compiling import compile_layers
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
 from mftcoder.objective.base import Objective

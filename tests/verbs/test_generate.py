@@ -11,7 +11,7 @@ from mftcoder.cli import config
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.data.tokens.encoding import encode_prompt
-from mftcoder.model.completion import Decoding, complete
+from mftcoder.model.generation import Decoding, complete
 from mftcoder.storage.restored import find, of_run
 from mftcoder.verbs.generate import generate, read_questions
 

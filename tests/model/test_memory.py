@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mftcoder.cli.config import build, load
 from mftcoder.model.attention import use_packed_attention
-from mftcoder.model.outline import Outline, outline
+from mftcoder.model.memory import Outline, outline
 
 LENGTH = 48
 
