@@ -22,7 +22,9 @@ CONF = config.conf_dir()
 PRESETS = ("experiment", "sweep", "debug")
 ROOTS = sorted(file.stem for file in CONF.glob("*.yaml"))
 FILES = sorted(CONF.rglob("*.yaml"))
-CHOICES = [f for f in FILES if f.parent != CONF and f.relative_to(CONF).parts[0] not in (*PRESETS, "hydra")]
+IN_GROUPS = [f for f in FILES if f.parent != CONF and f.relative_to(CONF).parts[0] not in (*PRESETS, "hydra")]
+BASES = [f for f in IN_GROUPS if f.stem.startswith("_")]  # what choices inherit from, and no choice themselves
+CHOICES = [f for f in IN_GROUPS if f not in BASES]
 PRESET_FILES = [f for f in FILES if f.parent.name in PRESETS]
 
 
@@ -66,7 +68,15 @@ def test_all_files_are_seen() -> None:
     assert len(FILES) > 50
     assert {"train", "generate", "evaluate", "export", "prepare"} <= set(ROOTS)
     hydras = [f for f in FILES if f.relative_to(CONF).parts[0] == "hydra"]
-    assert len(FILES) == len(ROOTS) + len(CHOICES) + len(PRESET_FILES) + len(hydras)
+    assert len(FILES) == len(ROOTS) + len(BASES) + len(CHOICES) + len(PRESET_FILES) + len(hydras)
+
+
+@pytest.mark.parametrize("file", CHOICES, ids=name)
+def test_a_choice_says_only_how_it_differs_from_its_base(file: Path) -> None:
+    own = yaml.safe_load(file.read_text()) or {}
+    for base in (entry for entry in own.get("defaults", []) if str(entry).startswith("_") and entry != "_self_"):
+        inherited = yaml.safe_load(file.with_name(f"{base}.yaml").read_text())
+        assert not [key for key, value in own.items() if key in inherited and inherited[key] == value]
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -132,7 +142,7 @@ def test_a_file_says_what_it_is_for(file: Path) -> None:
     assert next(line for line in lines if not line.startswith("# @package")).startswith("# ")
 
 
-@pytest.mark.parametrize("file", [f for f in (*CHOICES, *map(CONF.joinpath, ROOTS)) if f.stem != "none"], ids=name)
+@pytest.mark.parametrize("file", [f for f in (*IN_GROUPS, *map(CONF.joinpath, ROOTS)) if f.stem != "none"], ids=name)
 def test_every_key_says_what_it_does(file: Path) -> None:
     parent = ""
     for line in file.with_suffix(".yaml").read_text().splitlines():

@@ -69,9 +69,17 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
 
 def preset(choice: str, **changes: Any) -> Any:
     """The component of conf/<choice>.yaml, with some of its values changed."""
-    tree = yaml.safe_load((conf_dir() / f"{choice}.yaml").read_text(encoding="utf-8"))
+    tree = _tree(choice)
     assert changes.keys() <= tree.keys()
     return build({**tree, **changes})
+
+
+def _tree(choice: str) -> dict[str, Any]:
+    """What a choice says, over what it inherits from."""
+    own = yaml.safe_load((conf_dir() / f"{choice}.yaml").read_text(encoding="utf-8"))
+    group = choice.rpartition("/")[0]
+    bases = [name for name in own.pop("defaults", []) if isinstance(name, str) and name != "_self_"]
+    return {key: value for base in bases for key, value in _tree(f"{group}/{base}").items()} | own
 
 
 def save_random(family: str, directory: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> Path:
