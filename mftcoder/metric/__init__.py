@@ -1,0 +1,1 @@
+"""What is measured of a model's loss and answers: `metric=[…]`, one file a choice."""
