@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from typing_extensions import override
 
-from mftcoder.core.signals import LAUNCHED
+from mftcoder.core.signals import LAUNCHED, handling
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 PATIENCE = 600  # seconds that workers have to save and stop after they were asked to; then they are killed
@@ -144,16 +144,13 @@ def _stop_signals() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise SignalException(f"got {signal.Signals(number).name}", sigval=signal.SIGUSR1)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
-    before[signal.SIGQUIT] = signal.getsignal(signal.SIGQUIT)  # The agent takes this one, and does not give it back.
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    quit_handler = signal.getsignal(signal.SIGQUIT)  # The agent takes this one, and does not give it back.
+    with handling(stop, STOP_SIGNALS):
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGQUIT, quit_handler)
 
 
 @contextmanager

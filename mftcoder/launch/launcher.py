@@ -16,6 +16,7 @@ from hydra.types import RunMode
 
 from mftcoder.cli import config, secrets
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
+from mftcoder.core.streams import make_streams_last
 from mftcoder.core.terminal import log_plainly
 from mftcoder.launch import world
 from mftcoder.launch.worker import work
@@ -46,6 +47,7 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
 
     meeting: of the processes that another launcher started, of which this is the first.
     """
+    make_streams_last()
     log_plainly()
     hydra = HydraConfig.get()
     run_dir, sweep = Path(hydra.runtime.output_dir), hydra.mode is RunMode.MULTIRUN

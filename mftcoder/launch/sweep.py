@@ -10,8 +10,10 @@ from typing import Any
 import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from rich.box import HEAVY_HEAD
 from typing_extensions import override
 
+from mftcoder.core.terminal import table, terminal
 from mftcoder.report.draw import draw
 from mftcoder.report.record import METRICS
 from mftcoder.storage import status
@@ -27,29 +29,21 @@ class Summary(Callback):
 
 def show(sweep_dir: Path) -> None:
     """Print the jobs in a sweep's directory by what differs between them, the best marked, and draw their report."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from mftcoder.core.terminal import terminal
-
     jobs = sorted((file.parent for file in sweep_dir.glob(f"*/{status.FILE}")), key=_place)
     found = [(job, word) for job in jobs if (word := status.read(job)) is not None]
     done = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
     lowest = min((metric for metric in done if math.isfinite(metric)), default=None)
     overrides = {job: _overrides(job) for job, _ in found}
     shared = set.intersection(*map(set, overrides.values())) if len(found) > 1 else set()
-    table = Table(title=str(sweep_dir))
-    for heading in ("job", "overrides", "state", "metric"):
-        table.add_column(heading, overflow="fold")
+    shown = table("job", "overrides", "state", "metric", texts=(0, 1, 2), box=HEAVY_HEAD, title=str(sweep_dir))
     for job, word in found:
         best = lowest is not None and word.metric == lowest
         metric = "" if word.metric is None else f"{word.metric:.6g}{' *' if best else ''}"
         state = word.state if word.reason is None else f"{word.state}: {word.reason}"
         differing = " ".join(override for override in overrides[job] if override not in shared)
-        cells = map(Text, (job.name, differing, state, metric))  # No markup: [a,b] is a list.
-        table.add_row(*cells, style="bold" if best else None)
+        shown.add_row(job.name, differing, state, metric, style="bold" if best else None)
     if found:
-        terminal().print(table)
+        terminal().print(shown)
     if any(sweep_dir.glob(f"*/{METRICS}")):
         print(f"compared in {draw(sweep_dir)}")
 

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 from mftcoder.cli import config, secrets
 from mftcoder.cli.schema import settings
 from mftcoder.core.errors import Preempted, UserError
-from mftcoder.core.signals import at_once, deaf
+from mftcoder.core.signals import ending_at_once, ignoring
+from mftcoder.core.streams import make_streams_last
 from mftcoder.core.terminal import log_plainly
 from mftcoder.report.draw import FILE, draw
 from mftcoder.report.record import METRICS
@@ -35,13 +36,13 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
     rank = int(os.environ.get("RANK", "0"))
     log_plainly(logging.INFO if rank == 0 else logging.WARNING)
     try:
-        with at_once():
+        with ending_at_once():
             verb, parts = config.verb(tree)
             given = {"run_dir": run_dir, "config": secrets.masked(tree)}
             metric = verb(**parts, **{name: given[name] for name in config.RUNTIME if name in settings(verb)})
     except Preempted as stop:
         if rank == 0:
-            with deaf():
+            with ignoring():
                 status.update(run_dir, state="preempted", reason=stop.message)
         raise
     except BaseException as error:
@@ -54,7 +55,7 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
         return metric
     finally:
         if rank == 0:
-            with deaf():
+            with ignoring():
                 _draw(run_dir)
 
 
@@ -84,6 +85,7 @@ def leave(code: int, *, together: bool) -> NoReturn:
 
 def main() -> NoReturn:
     """Run what config.yaml in the given directory says; the launcher reads in status.json how it ended."""
+    make_streams_last()
     if sys.platform == "linux":  # If the launcher is killed, the worker is asked to stop.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     run_dir = Path(sys.argv[1])

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from rich import box
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mftcoder.core.terminal import terminal
+from mftcoder.core.terminal import table, terminal
 from mftcoder.tracker.base import Metrics, Tracker
 
 VALID = "valid/loss/"
@@ -103,17 +102,16 @@ class Console(Tracker):
     def _table(self) -> Table:
         """Of all tasks: effective weight, last training loss, and the validation loss at first, at its best and now."""
         first, now = self._evaluations[0], self._evaluations[-1]
-        table = Table(box=box.SIMPLE_HEAD, title=f"validation after step {now['step']:.0f}", title_justify="left")
-        table.add_column("task", no_wrap=True)
-        for heading in ("effective weight", "train", f"step {first['step']:.0f}", "best", "now", "change"):
-            table.add_column(heading, justify="right")
+        headings = ("task", "effective weight", "train", f"step {first['step']:.0f}", "best", "now", "change")
+        shown = table(*headings, title=f"validation after step {now['step']:.0f}")
+        shown.columns[0].no_wrap = True
         for task in self._tasks:
             if VALID + task in now:
                 latest = self._form(f"train/effective_weight/{task}"), self._form(TRAIN + task)
-                table.add_row(Text(task), *latest, *self._cells(VALID + task))
-        table.add_section()
-        table.add_row("mean of tasks", "", self._form("train/loss"), *self._cells("valid/loss"))
-        return table
+                shown.add_row(task, *latest, *self._cells(VALID + task))
+        shown.add_section()
+        shown.add_row("mean of tasks", "", self._form("train/loss"), *self._cells("valid/loss"))
+        return shown
 
     def _cells(self, name: str) -> list[str]:
         """One loss at the first evaluation, at its best, now, and the change from first to now."""

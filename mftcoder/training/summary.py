@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import nn
 
 from mftcoder.core.progress import Progress
-from mftcoder.core.terminal import terminal
+from mftcoder.core.terminal import table, terminal
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.report.record import lines, pairs
 
@@ -21,18 +21,16 @@ LINES = 10  # of each text shown
 
 def announce(corpus: Corpus, module: nn.Module, *, packs_per_step: int, total_steps: int) -> None:
     """Print what each task has, how much a step takes, and how many parameters of `module` are trained."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("task", "train", "valid", "test", "train tokens", "weight"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
+    shown = table("task", "train", "valid", "test", "train tokens", "weight")
     for task, (name, weight) in enumerate(zip(corpus.tasks, corpus.weights, strict=True)):
         samples = [split.num_samples(task) for split in (corpus.train, corpus.valid, corpus.test)]
         numbers = [f"{number:,}" for number in (*samples, corpus.train.num_tokens(task))]
-        table.add_row(Text(name), *numbers, f"{weight:g}")
+        shown.add_row(name, *numbers, f"{weight:g}")
     sizes = [(_size(parameter), parameter.requires_grad) for parameter in module.parameters()]
     trained, every = sum(size for size, trains in sizes if trains), sum(size for size, _ in sizes)
     packs = f"{packs_per_step:,} pack{'s' * (packs_per_step > 1)} a step, {total_steps:,} step{'s' * (total_steps > 1)}"
     console = terminal()
-    console.print(table)
+    console.print(shown)
     console.print(Text(f"{packs}; {trained:,} of {every:,} parameters are trained"), soft_wrap=True)
 
 
@@ -57,18 +55,17 @@ def _size(parameter: nn.Parameter) -> int:
 
 def _losses(progress: Progress) -> Table:
     """Of each task: at the first validation, which may be long after the first step, at its best, and the change."""
-    table = Table(box=box.SIMPLE_HEAD, title="validation loss of each task", title_justify="left")
-    for heading in ("task", f"step {progress.validations[0][0]}", "best", "at step", "change"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
+    headings = ("task", f"step {progress.validations[0][0]}", "best", "at step", "change")
+    shown = table(*headings, title="validation loss of each task")
     for task in progress.tasks:
         first, best = progress.first(task), progress.best(task)
         assert best is not None, "a task that was validated has a best"
-        table.add_row(Text(task), f"{first:.4f}", f"{best[1]:.4f}", str(best[0]), f"{best[1] - first:+.4f}")
-    return table
+        shown.add_row(task, f"{first:.4f}", f"{best[1]:.4f}", str(best[0]), f"{best[1] - first:+.4f}")
+    return shown
 
 
 def _answers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
-    table = Table(box=box.ROUNDED, title=f"{before['task']}", title_justify="left", show_header=False, show_lines=True)
+    shown = table("", "", texts=(0, 1), box=box.ROUNDED, title=before["task"], show_header=False, show_lines=True)
     rows = {
         "prompt": before["prompt"],
         f"step {before['step']}": before["answer"],
@@ -76,8 +73,8 @@ def _answers(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
         "reference": before["reference"],
     }
     for name, text in rows.items():
-        table.add_row(name, Text(_shortened(text)))
-    return table
+        shown.add_row(name, _shortened(text))
+    return shown
 
 
 def _shortened(text: str) -> str:

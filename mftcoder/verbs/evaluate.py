@@ -8,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.errors import UserError
+from mftcoder.core.terminal import table, terminal
 from mftcoder.data.base import Data
 from mftcoder.data.stream.collate import collate
 from mftcoder.engine.base import Engine
@@ -73,7 +71,7 @@ def evaluate(
     metrics = valid_metrics(losses, corpus.tasks)
     if engine.rank == 0:
         _keep(run_dir, metrics, checkpoint=checkpoint, split=split)
-        Console().print(_table(losses, corpus.tasks, split))
+        terminal().print(_table(losses, corpus.tasks, split))
     return metrics["valid/loss"]
 
 
@@ -91,11 +89,9 @@ def _nothing(split: str) -> str:
 
 
 def _table(losses: TaskLosses, tasks: list[str], split: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=f"{split} split", title_justify="left")
-    for heading in ("task", "targets", "loss", "perplexity"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
+    shown = table("task", "targets", "loss", "perplexity", title=f"{split} split")
     columns = losses.mean.tolist(), losses.mean.exp().tolist(), losses.count.tolist()
     for task, mean, perplexity, count in zip(tasks, *columns, strict=True):
         told = (f"{mean:.4f}", f"{perplexity:.3f}") if count else ("", "")
-        table.add_row(Text(task), f"{count:,.0f}", *told)
-    return table
+        shown.add_row(task, f"{count:,.0f}", *told)
+    return shown

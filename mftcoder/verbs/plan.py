@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
-from rich.console import Console
 from rich.table import Table
 from torch.optim import Optimizer
 
 from mftcoder.core.errors import UserError
 from mftcoder.core.files import write_text
+from mftcoder.core.terminal import table, terminal
 from mftcoder.engine.footprint import ENGINES, Sizes, sent_bytes, state_bytes, working_bytes
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
@@ -71,9 +71,9 @@ def plan(
         need(engine, sizes, found, world, gradient_accumulation_steps) for engine in ENGINES for world in processes
     ]
     write_text(run_dir / "plan.json", json.dumps({"model": asdict(found), "needs": needs}, indent=1))
-    console = Console(highlight=False)
+    console = terminal()
     console.print(*summary(found, rows=per_device_train_batch_size, length=seq_length), sep="\n", soft_wrap=True)
-    console.print(table(needs, processes))
+    console.print(memory_table(needs, processes))
 
 
 def need(engine: str, sizes: Sizes, found: Outline, world: int, micro_batches: int) -> Need:
@@ -100,18 +100,13 @@ def summary(found: Outline, *, rows: int, length: int) -> list[str]:
     return [*lines, f"{batch} keeps {_gigabytes(found.kept)} GB for the backward pass{again}"]
 
 
-def table(needs: list[Need], processes: list[int]) -> Table:
+def memory_table(needs: list[Need], processes: list[int]) -> Table:
     """A row for each engine, a column for each number of processes."""
-    shown = Table(
+    shown = table(
+        *("engine", *map(str, processes), "GB sent"),
         title="GB that each process needs, by the number of processes",
         caption=f"sent: by each of {processes[-1]} in a step. Libraries, kernels and fragmentation add to the memory.",
-        title_justify="left",
-        caption_justify="left",
     )
-    shown.add_column("engine")
-    for world in processes:
-        shown.add_column(str(world), justify="right")
-    shown.add_column("GB sent", justify="right")
     for engine in ENGINES:
         own = [each for each in needs if each["engine"] == engine]
         sent = "" if own[-1]["bytes"] is None else _gigabytes(own[-1]["sent_bytes"])

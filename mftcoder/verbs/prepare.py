@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mftcoder.core.terminal import table, terminal
 from mftcoder.data.corpus.audit import Audit, Report
 from mftcoder.data.mixture import Mixture
 from mftcoder.data.records.source import SPLITS
@@ -37,7 +37,7 @@ def prepare(
     directory that runs go to. Raises UserError for records, or for what the audit found, beyond what the
     configuration allows.
     """
-    console = Console()
+    console = terminal()
     tokenizer = model.tokenizer()
     if show > 0:
         console.print(Text.assemble(*LEGEND, LEGEND_OF_MARKS))
@@ -67,7 +67,7 @@ def records(report: Report) -> Table:
     """What became of the records of each task."""
     fates = ("read", "used", "malformed", "cut", "split", "dropped", "empty")
     caption = "cut, split, dropped: for their length; empty: nothing to learn"
-    shown = right_aligned("task", *fates, title="records", caption=caption)
+    shown = table("task", *fates, title="records", caption=caption)
     for name, task in report.items():
         shown.add_row(name, *(str(task["records"][fate]) for fate in fates))
     return shown
@@ -76,7 +76,7 @@ def records(report: Report) -> Table:
 def samples(report: Report) -> Table:
     """How many samples each task has, and how long they are."""
     caption = "lengths: how many have up to so many tokens, then up to twice as many …; answers: most of one"
-    shown = right_aligned("task", *SPLITS, "median", "longest", "lengths", "answers", title="samples", caption=caption)
+    shown = table("task", *SPLITS, "median", "longest", "lengths", "answers", title="samples", caption=caption)
     for name, task in report.items():
         tokens = task["tokens"]
         numbers = [task[split]["samples"] for split in SPLITS]
@@ -89,18 +89,10 @@ def alike(report: Report) -> Table:
     """How many samples of each task are like others."""
     caption = "of the task itself, of another task, of training though held out; ~ nearly, among those compared"
     kinds = ("within", "across", "leaked")
-    shown = right_aligned("task", *kinds, *(f"~{kind}" for kind in kinds), title="like others", caption=caption)
+    shown = table("task", *kinds, *(f"~{kind}" for kind in kinds), title="like others", caption=caption)
     for name, task in report.items():
         exact, near = task["duplicates"]["exact"], task["duplicates"].get("near", {})
         shown.add_row(name, *(str(exact[kind]) for kind in kinds), *(str(near.get(kind, "")) for kind in kinds))
-    return shown
-
-
-def right_aligned(*columns: str, title: str, caption: str) -> Table:
-    """An empty table, numbers to the right of their columns."""
-    shown = Table(*columns, title=title, caption=caption)
-    for column in shown.columns[1:]:
-        column.justify = "right"
     return shown
 
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mftcoder.core.errors import Preempted
-from mftcoder.core.signals import LAUNCHED, SIGNALS, StopRequest, at_once
+from mftcoder.core.signals import LAUNCHED, SIGNALS, StopRequest, ending_at_once
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
@@ -55,6 +55,17 @@ def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     child.stdout.close()
 
 
+def test_a_second_ctrl_c_says_what_is_left() -> None:
+    code = (
+        "import os, signal; from mftcoder.core.signals import StopRequest\n"
+        "with StopRequest(lambda: 'step_000050 is there'):\n"
+        "  os.kill(os.getpid(), signal.SIGINT); os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.splitlines() == ["", "step_000050 is there"]
+
+
 def test_a_child_that_inherits_the_handlers_ignores_the_signals() -> None:
     read, write = os.pipe()
     with StopRequest() as stop:
@@ -86,21 +97,21 @@ def test_outside_of_the_main_thread_nothing_is_installed() -> None:
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
 def test_with_nothing_to_save_a_signal_ends_the_run_at_once(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(Preempted) as stopped, at_once():
+    with pytest.raises(Preempted) as stopped, ending_at_once():
         os.kill(os.getpid(), number)
     assert stopped.value.code == 85
     assert signal.getsignal(number) == before
 
 
 def test_a_stop_request_takes_over_for_its_time() -> None:
-    with at_once(), StopRequest() as stop:
+    with ending_at_once(), StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested
 
 
 def test_one_of_several_processes_leaves_without_waiting_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(Preempted) as stopped, at_once():
+    with pytest.raises(Preempted) as stopped, ending_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
     assert not stopped.value.together
 
@@ -108,5 +119,5 @@ def test_one_of_several_processes_leaves_without_waiting_for_the_others(monkeypa
 def test_a_worker_of_our_own_launcher_leaves_the_signal_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LAUNCHED, "1")
     before = [signal.getsignal(number) for number in SIGNALS]
-    with at_once():
+    with ending_at_once():
         assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -25,7 +25,7 @@ from toy_training import Run
 
 from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
-from mftcoder.core.signals import at_once
+from mftcoder.core.signals import ending_at_once
 from mftcoder.data.mixture import Mixture
 from mftcoder.report.record import read
 from mftcoder.storage import resumption
@@ -133,7 +133,7 @@ def test_f3_a_signal_before_the_first_step_ends_the_run_at_once_and_leaves_nothi
 
     def job() -> None:
         interrupting(*moment, 1)
-        with at_once():
+        with ending_at_once():
             run(tmp_path / "a", also=At(0, die))
 
     assert forked(job) == 85
