@@ -25,6 +25,7 @@ from mftcoder.data.stream.sampler import Sampler
 from mftcoder.model.weights import ModelWeights
 from mftcoder.storage import resumption
 from mftcoder.storage.checkpoints import Checkpoints
+from mftcoder.storage.session import Session
 from mftcoder.training.loop import MicroBatches, Trainer
 
 MODEL = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8}
@@ -108,10 +109,10 @@ class Nothing:
         """Nothing to do."""
 
 
-def checkpoints_of(run_dir: Path, trainer: Trainer, *, asynchronous: bool, resume: str = "none") -> Checkpoints:
-    made = Checkpoints(checkpointing_steps=1, saving_limit=2, keep="best", asynchronous=asynchronous)
-    made.start(run_dir=run_dir, engine=trainer.engine, config={}, facts={}, resume=resume, resume_force=False)
-    return made
+def checkpoints_of(run_dir: Path, trainer: Trainer, *, asynchronous: bool, resume: str = "none") -> Session:
+    settings = Checkpoints(checkpointing_steps=1, saving_limit=2, keep="best", asynchronous=asynchronous)
+    engine = trainer.engine
+    return settings.open(run_dir=run_dir, engine=engine, config={}, facts={}, resume=resume, resume_force=False)
 
 
 def make_state(trainer: Trainer, tokenizer: Any, sampler: Any) -> State:
@@ -143,7 +144,7 @@ def checkpoints(directory: Path) -> Result:
             saver.save(state, metrics={})
             waits[kind].append(time.perf_counter() - begun)
             slower[kind].append(sum(steps(trainer, 0, BETWEEN)))
-            saver._settle()  # so that the steps of the next kind have the machine to themselves
+            saver._wait()  # so that the steps of the next kind have the machine to themselves
     step = median(plain)
     newest = resumption.newest(directory / "synchronous")
     assert newest is not None

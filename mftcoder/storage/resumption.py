@@ -114,7 +114,7 @@ def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[st
 def other_batch(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """Where the packs of a global batch are not as many, a line that says how to have as many.
 
-    saved, current: the facts of two runs, see Checkpoints.start. Nothing where the saved ones do not say.
+    saved, current: the facts of two runs, see Checkpoints.open. Nothing where the saved ones do not say.
     """
     before, now = (facts.get("packs_per_step") for facts in (saved, current))
     if before is None or now is None or before == now:

@@ -26,7 +26,7 @@ from mftcoder.engine.base import Engine
 from mftcoder.model.weights import ModelWeights
 from mftcoder.objective.base import Objective
 from mftcoder.scheduler.base import Schedule
-from mftcoder.storage.checkpoints import Checkpoints
+from mftcoder.storage.session import Session
 from mftcoder.tracker.composite import Trackers
 from mftcoder.training.anomalies import Anomalies
 from mftcoder.training.answers import Samples
@@ -113,7 +113,7 @@ class Loaded:
         return State(ModelWeights(engine, self.net, self.tokenizer), Progress(), parts)
 
     def run(
-        self, *, trainer: Trainer, samples: Samples, checkpoint: Checkpoints, trackers: Trackers, stop: StopRequest
+        self, *, trainer: Trainer, samples: Samples, checkpoints: Session, trackers: Trackers, stop: StopRequest
     ) -> Run:
         """The whole, before its first step."""
         run_dir = samples.run_dir
@@ -128,7 +128,7 @@ class Loaded:
             samples=samples,
             state=self.state(trainer, anomalies),
             anomalies=anomalies,
-            checkpoints=checkpoint,
+            checkpoints=checkpoints,
             trackers=trackers,
             stop=stop,
             run_dir=run_dir,

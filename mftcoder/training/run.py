@@ -14,7 +14,7 @@ from mftcoder.core.state import State
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.data.stream.sampler import Sampler
 from mftcoder.storage import status
-from mftcoder.storage.checkpoints import Checkpoints
+from mftcoder.storage.session import Session
 from mftcoder.tracker.composite import Trackers
 from mftcoder.training import summary
 from mftcoder.training.anomalies import Anomalies
@@ -43,7 +43,7 @@ class Run:
     samples: Samples
     state: State
     anomalies: Anomalies
-    checkpoints: Checkpoints
+    checkpoints: Session
     trackers: Trackers
     stop: StopRequest
     run_dir: Path

@@ -30,6 +30,7 @@ from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
 from mftcoder.scheduler.base import Schedule
 from mftcoder.storage.checkpoints import Checkpoints
+from mftcoder.storage.session import Session
 from mftcoder.template.base import Template
 from mftcoder.tracker.base import Tracker
 from mftcoder.tracker.composite import Trackers
@@ -70,7 +71,7 @@ def train(
     tokenizer = model.tokenizer()
     corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
     facts = _facts(corpus, training, engine)
-    checkpoint.start(
+    session = checkpoint.open(
         run_dir=run_dir, engine=engine, config=config, facts=facts, resume=resume, resume_force=resume_force
     )
     net = _load(model, quantization, peft, engine)
@@ -84,9 +85,9 @@ def train(
     trainer = loaded.trainer(objective=objective, balancer=balancer, scheduler=scheduler)
     samples = Samples(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
     trackers = Trackers(tracker if engine.rank == 0 else {})
-    with StopRequest() as stop, _leaving(engine, checkpoint), trackers:
+    with StopRequest() as stop, _leaving(engine, session), trackers:
         trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=loaded.total_steps)
-        run = loaded.run(trainer=trainer, samples=samples, checkpoint=checkpoint, trackers=trackers, stop=stop)
+        run = loaded.run(trainer=trainer, samples=samples, checkpoints=session, trackers=trackers, stop=stop)
         return run.go()
 
 
@@ -132,20 +133,20 @@ def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Mod
 
 
 @contextmanager
-def _leaving(engine: Engine, checkpoint: Checkpoints) -> Iterator[None]:
+def _leaving(engine: Engine, session: Session) -> Iterator[None]:
     """Leave together with the other ranks; after an error leave at once, since they may never answer."""
     try:
         yield
     except Exception:
-        checkpoint.abandon()
+        session.abandon()
         raise
     except Preempted:
-        _finish(engine, checkpoint)
+        _finish(engine, session)
         raise
     else:
-        _finish(engine, checkpoint)
+        _finish(engine, session)
 
 
-def _finish(engine: Engine, checkpoint: Checkpoints) -> None:
-    checkpoint.finish()
+def _finish(engine: Engine, session: Session) -> None:
+    session.finish()
     engine.finish()

@@ -136,8 +136,8 @@ def test_a_pointer_to_what_is_not_the_best_any_more_is_set_right(tmp_path: Path)
     assert not (tmp_path / "b" / "checkpoints" / "best").exists()
 
 
-def test_due_at_every_interval_and_at_every_new_best() -> None:
-    checkpoints = Checkpoints(checkpointing_steps=10, saving_limit=2, keep="best", asynchronous=False)
+def test_due_at_every_interval_and_at_every_new_best(tmp_path: Path) -> None:
+    checkpoints = Run(tmp_path, checkpointing_steps=10).checkpoints
     assert checkpoints.due(Progress(step=20))
     validations = [(20, {"task": 2.0}), (21, {"task": 3.0})]
     assert not checkpoints.due(Progress(step=21, validations=validations))

@@ -43,8 +43,8 @@ class Run:
         resume = {"resume": changes.pop("resume", "none"), "resume_force": changes.pop("resume_force", False)}
         about = {"config": config or {"model": "toy"}, "facts": changes.pop("facts", {})}
         settings = {"checkpointing_steps": 1, "saving_limit": None, "keep": "best", "asynchronous": False}
-        self.checkpoints = Checkpoints(**{**settings, **changes})
-        self.checkpoints.start(run_dir=run_dir, engine=self.engine, **about, **resume)
+        opened = Checkpoints(**{**settings, **changes}).open(run_dir=run_dir, engine=self.engine, **about, **resume)
+        self.checkpoints = opened
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
