@@ -85,9 +85,9 @@ def test_lora_over_a_quantised_base_learns(tmp_path: Path, quantization: str) ->
     units, ones = torch.ones(4, device=engine.device), torch.ones(2, device=engine.device) / 140
     losses = []
     for _ in range(20):
-        with engine.autocast():
+        with engine.micro_batch(last=True):
             loss, _ = engine.model(batch, units, ones)
-        engine.backward(loss, last=True)
+            engine.backward(loss)
         engine.clip(1.0)
         engine.step()
         losses.append(loss.item())

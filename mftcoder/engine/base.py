@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -61,13 +61,35 @@ class Engine(ABC):
     def prepare(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
         """Wrap the model, make the optimizer over what is then to be trained."""
 
-    @abstractmethod
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The precision in which forward passes run."""
+    @contextmanager
+    def micro_batch(self, *, last: bool) -> Iterator[None]:
+        """Around the forward and the backward pass of one micro-batch; its forward pass runs under `autocast`.
+
+        Args:
+            last: whether the step is taken after it. Only then must gradients be summed over all ranks, although
+                some engines sum them with every micro-batch.
+        """
+        with self._gradient_sync(last=last), self.autocast():
+            yield
+
+    def _gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
+        """The context in which a backward pass sums its gradients over all ranks if it is the `last`."""
+        return nullcontext()
 
     @abstractmethod
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add the gradient of `loss`; with `last`, after which the step is taken, also that of all other ranks."""
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision in which forward passes run; by itself, for those without a backward pass."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss`, inside of `micro_batch`.
+
+        Autocast is off meanwhile, as PyTorch advises: each operation runs in the precision of its forward pass.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            self._backward(loss)
+
+    def _backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss)
 
     @abstractmethod
     def clip(self, max_norm: float | None) -> float:

@@ -1,9 +1,12 @@
 """Data parallelism: every process holds the whole model, and gradients are summed while they are computed."""
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import GradBucket
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
@@ -50,20 +53,16 @@ class DDP(Distributed, Local):
             model,
             device_ids=[self.device.index] if self.device.type == "cuda" else None,
             gradient_as_bucket_view=True,
+            broadcast_buffers=False,  # They never change, and a rank without a task runs forward less often.
             find_unused_parameters=self.find_unused_parameters,
         )
         self.wrapper.register_comm_hook(None, _sum)
-        # Forward passes do not know yet whether they are the last of the step; backward says it to the reducer.
-        self.wrapper.require_backward_grad_sync = False
         self.model = self.wrapper
         self.optimizer = make_optimizer(model)
 
     @override
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        if last:
-            self.wrapper.reducer.prepare_for_forward()
-            self.wrapper.reducer.prepare_for_backward([loss] if self.find_unused_parameters else [])
-        torch.autograd.backward(loss)
+    def _gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
+        return nullcontext() if last else self.wrapper.no_sync()
 
 
 # DDP reads these annotations, which is why this module does not postpone their evaluation.

@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -84,8 +84,12 @@ class DeepSpeed(Distributed):
         return autocast(self.mixed_precision, self.device)
 
     @override
-    def backward(self, loss: Tensor, *, last: bool) -> None:
+    def _gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         self.wrapper.set_gradient_accumulation_boundary(last)
+        return nullcontext()
+
+    @override
+    def _backward(self, loss: Tensor) -> None:
         self.wrapper.backward(loss * self.world_size, scale_wrt_gas=False)  # DeepSpeed divides by it.
 
     @override

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -11,14 +10,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import HashStore
-from torch.distributed import distributed_c10d
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 from typing_extensions import override
 
 from mftcoder.core.errors import UserError
 from mftcoder.core.rng import seed_all
 from mftcoder.engine.base import Engine, MakeOptimizer, MixedPrecision
 from mftcoder.engine.precision import Device, choose_device
+
+KEPT_GROUPS: list[Any] = []
 
 
 class Distributed(Engine):
@@ -82,9 +82,11 @@ class Distributed(Engine):
         else:
             dist.init_process_group(**joining, store=HashStore(), rank=0, world_size=1)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self._process_groups: list[Any] = [dist.group.WORLD]
         if self.context_parallel > 1:
-            groups: Callable[..., Any] = dist.new_subgroups
-            self.group, _ = groups(self.context_parallel, timeout=self.timeout)
+            new_subgroups: Callable[..., Any] = dist.new_subgroups
+            self.group, groups = new_subgroups(self.context_parallel, timeout=self.timeout)
+            self._process_groups.extend(groups)
         seed_all(seed)  # The same everywhere, so that all build the same model.
 
     @override
@@ -119,9 +121,8 @@ class Distributed(Engine):
     def finish(self) -> None:
         dist.barrier()
         # To free a group is to wait for its threads while holding Python's lock, for which they may be waiting in turn
-        # to free a tensor. So the groups are left to the end of the process.
-        for group in tuple(distributed_c10d._world.pg_map):
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+        # to free a tensor. So the groups are kept until the process ends.
+        KEPT_GROUPS.extend(self._process_groups)
         dist.destroy_process_group()
 
     def _check_world(self) -> None:

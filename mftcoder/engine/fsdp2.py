@@ -73,8 +73,10 @@ class FSDP2(Distributed):
         for parameter in named.trainable(model).values():
             dist.broadcast(parameter.data, src=0)  # New weights are random: all ranks must cut up the same.
         cuda = self.device.type == "cuda"
+        mesh = init_device_mesh(self.device.type, (self.world_size,))
+        self._process_groups.append(mesh.get_group())
         options: dict[str, Any] = {
-            "mesh": init_device_mesh(self.device.type, (self.world_size,)),
+            "mesh": mesh,
             "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy(),
             "offload_policy": CPUOffloadPolicy(pin_memory=cuda) if self.offload == "cpu" else OffloadPolicy(),
         }
@@ -94,9 +96,9 @@ class FSDP2(Distributed):
         return nullcontext()
 
     @override
-    def backward(self, loss: Tensor, *, last: bool) -> None:
+    def _gradient_sync(self, *, last: bool) -> AbstractContextManager[Any]:
         self.root.set_requires_gradient_sync(last or not self.accumulate_whole)
-        torch.autograd.backward(loss)
+        return nullcontext()
 
     @override
     def clip(self, max_norm: float | None) -> float:

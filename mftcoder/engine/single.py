@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -44,10 +43,6 @@ class Single(Local):
         self.model = self.module = model.to(self.device)
         self.optimizer = make_optimizer(self.model)
         seed_all(self.seed)  # However much randomness the building of the model took.
-
-    @override
-    def backward(self, loss: Tensor, *, last: bool) -> None:
-        torch.autograd.backward(loss)
 
     @override
     def sum(self, tensor: Tensor) -> Tensor:

@@ -159,11 +159,11 @@ class Trainer:
         """Backward through all micro-batches; the loss and the totals [T] over all ranks."""
         coefs, sums = shares.to(self.engine.device), torch.zeros(1 + len(shares), dtype=torch.float64)
         for i, batch in enumerate(batches, 1):
-            with self.engine.autocast():
+            with self.engine.micro_batch(last=i == len(batches)):
                 loss, totals = self.objective.losses(
                     self.engine.model, batch.to(self.engine.device), coefs, self.balancer.focal_gamma
                 )
-            self.engine.backward(loss, last=i == len(batches))
+                self.engine.backward(loss)
             sums += torch.cat([loss.detach()[None].double(), totals]).cpu()
         sums = self.engine.sum(sums)
         return float(sums[0]), sums[1:]

@@ -32,9 +32,9 @@ def task_gradients(
         coefficients = torch.zeros_like(counts)
         coefficients[task] = 1 / counts[task].clamp(min=1)
         for batch in own:
-            with engine.autocast():
+            with engine.micro_batch(last=False):
                 loss, total = objective.losses(engine.model, batch, coefficients.to(engine.device), focal_gamma)
-            engine.backward(loss, last=False)
+                engine.backward(loss)
             totals += total.cpu()
         if own:
             gradients[task] = _take(parameters)

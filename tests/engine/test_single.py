@@ -38,7 +38,8 @@ def started(make_optimizer: MakeOptimizer = adamw, **changes: Any) -> Single:
 
 def train(engine: Single, steps: int) -> None:
     for _ in range(steps):
-        engine.backward(engine.model(torch.randn(8, 4)).square().mean(), last=True)
+        with engine.micro_batch(last=True):
+            engine.backward(engine.model(torch.randn(8, 4)).square().mean())
         engine.step()
 
 
@@ -61,12 +62,14 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_gradients_are_summed_and_cleared_by_step_and_discard() -> None:
     engine = started()
     x = torch.randn(6, 4)
-    engine.backward(engine.model(x).sum(), last=True)
+    with engine.micro_batch(last=True):
+        engine.backward(engine.model(x).sum())
     whole = [p.grad.clone() for p in engine.parameters() if p.grad is not None]
     engine.discard()
     assert all(p.grad is None for p in engine.parameters())
     for part in (x[:1], x[1:]):
-        engine.backward(engine.model(part).sum(), last=part is not x[:1])
+        with engine.micro_batch(last=part is not x[:1]):
+            engine.backward(engine.model(part).sum())
     for gradient, p in zip(whole, engine.parameters(), strict=True):
         torch.testing.assert_close(p.grad, gradient)
     before = engine.weights()
@@ -77,7 +80,8 @@ def test_gradients_are_summed_and_cleared_by_step_and_discard() -> None:
 
 def test_clip_gives_the_norm_before_and_leaves_the_limit() -> None:
     engine = started()
-    engine.backward(engine.model(torch.randn(8, 4)).sum() * 100, last=True)
+    with engine.micro_batch(last=True):
+        engine.backward(engine.model(torch.randn(8, 4)).sum() * 100)
     norm = engine.clip(None)
     assert norm == engine.clip(1.0) > 1
     assert engine.clip(1.0) == pytest.approx(1.0, rel=1e-6)
@@ -153,6 +157,8 @@ def test_mixed_precision(choice: str, dtype: torch.dtype) -> None:
     engine = started(mixed_precision=choice)
     with engine.autocast():
         assert engine.model(torch.randn(1, 4)).dtype == dtype
+    with engine.micro_batch(last=True):
+        assert engine.model(torch.randn(1, 4)).dtype == dtype
 
 
 def test_one_process_is_its_own_company() -> None:
@@ -168,10 +174,10 @@ def test_one_process_is_its_own_company() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu() -> None:
     engine = started(device="cuda", mixed_precision="auto")
-    with engine.autocast():
+    with engine.micro_batch(last=True):
         output = engine.model(torch.randn(2, 4, device=engine.device))
+        engine.backward(output.float().sum())
     assert output.is_cuda
-    engine.backward(output.float().sum(), last=True)
     assert engine.clip(1.0) > 0
     engine.step()
     assert all(w.device.type == "cpu" for w in engine.weights().values())

@@ -29,9 +29,13 @@ class Poisoned(Engine):
 
     steps = 0
 
-    def backward(self, loss, *, last):
+    def micro_batch(self, *, last):
+        self.last = last
         self.steps += last
-        super().backward(loss * float("nan") if (self.rank, self.steps, last) == (1, 4, True) else loss, last=last)
+        return super().micro_batch(last=last)
+
+    def backward(self, loss):
+        super().backward(loss * float("nan") if (self.rank, self.steps, self.last) == (1, 4, True) else loss)
 
 
 class PoisonedDDP(Poisoned, DDP):

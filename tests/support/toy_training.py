@@ -48,8 +48,8 @@ class Run:
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            loss = self.engine.model(torch.randn(5, 4)).square().mean()
-            self.engine.backward(loss, last=True)
+            with self.engine.micro_batch(last=True):
+                self.engine.backward(self.engine.model(torch.randn(5, 4)).square().mean())
             self.engine.step()
             self.progress.step += 1
 
