@@ -118,7 +118,7 @@ def test_the_keys_are_the_parameters_of_the_target(file: Path) -> None:
         if not target.__module__.startswith("mftcoder."):
             continue
         absent = config.RUNTIME if path == "" else ()
-        keys = {key for key in node if key not in ("_target_", "_partial_", config.TRUSTED_TARGETS)}
+        keys = {key for key in node if key not in ("_target_", "_partial_")}
         assert keys == set(settings(target)) - set(absent), path
         assert set(settings(target)) <= hints(target).keys(), f"{path}: without types"
         defaults = [p.name for p in settings(target).values() if p.default is not p.empty]

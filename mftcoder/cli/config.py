@@ -59,7 +59,7 @@ def check(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     own = tree.get(TRUSTED_TARGETS, [])
     if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
         raise ConfigError([f"{TRUSTED_TARGETS}: {own!r} is not list[str]"])
-    schema = Schema(trusted=(*TRUSTED, *own), absent=RUNTIME, extra=(TRUSTED_TARGETS,))
+    schema = Schema(trusted=TRUSTED, users=own, absent=RUNTIME, extra=(TRUSTED_TARGETS,))
     if faults := list(schema.component(tree)) or list(_impossible(tree)):
         raise ConfigError(faults)
     return tree
@@ -110,15 +110,17 @@ def _plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in tree.items() if name not in ("_target_", TRUSTED_TARGETS))
+    """What the verb gets; trusted_targets too where it is one of its parameters."""
+    from mftcoder.cli.schema import TARGET, locate, settings
+
+    known = settings(locate(tree[TARGET]))
+    return ((name, value) for name, value in tree.items() if name in known)
 
 
 def _impossible(tree: Mapping[str, Any]) -> Iterator[str]:
     """What only the built components know: values that they refuse, and others that they do not go with."""
     parts: dict[str, Any] = {}
     refused = [fault for name, value in _arguments(tree) for fault in _try(parts, name, value)]
-    if isinstance(seed := tree.get("seed"), int) and seed < 0:
-        refused.append(f"seed: {seed} is below 0")
     yield from refused
     for name, part in parts.items():
         if not refused and isinstance(part, Selective):

@@ -5,34 +5,53 @@ from __future__ import annotations
 import inspect
 import json
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
 TARGET, PARTIAL, MISSING = "_target_", "_partial_", "???"
-ANY_CLASS = ConfigDict(arbitrary_types_allowed=True)
+VERBS = "mftcoder.verbs"
+ANY_CLASS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class Schema:
     """Finds the faults of nodes; each is one line with the path, the value and the remedy.
 
-    trusted: prefixes of the dotted names that may be imported. absent: parameters of the root that its node lacks
-    because the program gives them. extra: keys of the root that are no parameters.
+    A `_target_` is a public class of a trusted package that is of the kind which its place asks for by its annotation.
+    Functions, and classes in places that ask for nothing, come from packages that the user trusts, and verbs are roots.
+
+    Args:
+        trusted: packages whose classes may be imported.
+        users: packages that the user trusts, in which anything callable may be a target.
+        allowed: the only targets of `trusted` that may be imported; None allows all. For what others have written.
+        absent: parameters of the root that its node lacks because the program gives them.
+        extra: keys of the root that are no parameters.
     """
 
-    def __init__(self, *, trusted: Sequence[str], absent: Iterable[str] = (), extra: Iterable[str] = ()) -> None:
-        self.trusted = tuple(f"{prefix.rstrip('.')}." for prefix in trusted)
+    def __init__(
+        self,
+        *,
+        trusted: Sequence[str],
+        users: Sequence[str] = (),
+        allowed: Collection[str] | None = None,
+        absent: Iterable[str] = (),
+        extra: Iterable[str] = (),
+    ) -> None:
+        self.trusted = tuple(f"{prefix.rstrip('.')}." for prefix in (*trusted, *users))
+        self.users = tuple(f"{prefix.rstrip('.')}." for prefix in users)
+        self.allowed = allowed
         self.absent = frozenset(absent)
         self.extra = frozenset(extra)
 
     def component(self, node: Mapping[str, Any], path: str = "", wanted: Any = Any) -> Iterator[str]:
         """Faults of a node with a `_target_` that stands at `path`, where a `wanted` is expected."""
         name = node.get(TARGET)
-        if (fault := self._refusal(name)) is not None:
+        if (fault := self._refusal(name) or self._no_component(str(name), path, wanted)) is not None:
             yield f"{_join(path, TARGET)}: {fault}"
             return
         target = locate(str(name))
@@ -46,9 +65,24 @@ class Schema:
         """Why a target cannot be had, if so. Nothing outside of the trusted packages is ever imported."""
         if not isinstance(name, str):
             return f"{name!r} is not the dotted name of a class or function"
+        if self.allowed is not None and name not in self.allowed and not name.startswith(self.users):
+            return f"{name!r} is none of {', '.join(sorted(self.allowed)) or 'no classes'}"
         if name.startswith(self.trusted):
             return self._unusable(name)
         return f"{name!r} {self._foreign()}; ++trusted_targets=[{name.split('.')[0]}] trusts it, if you do"
+
+    def _no_component(self, name: str, path: str, wanted: Any) -> str | None:
+        """Why a target of a package that is not the user's own may not stand in its place, if so."""
+        if name.startswith(self.users):
+            return None
+        if not path:
+            module, _, verb = name.rpartition(".")
+            return None if module == f"{VERBS}.{verb}" else f"{name!r} is not a verb, which are in {VERBS}"
+        if not isinstance(locate(name), type) or any(part.startswith("_") for part in name.split(".")):
+            return f"{name!r} is not a public class"
+        if Any in _arms(wanted) or object in _arms(wanted):
+            return f"{name!r} stands where no component is expected"
+        return None
 
     def _foreign(self) -> str:
         return f"is not in a trusted package ({', '.join(prefix.rstrip('.') for prefix in self.trusted)})"
@@ -107,6 +141,10 @@ class Schema:
 
     def _items(self, value: dict[Any, Any] | list[Any], path: str, arm: Any) -> Iterator[str]:
         """Faults of the items of a mapping or sequence, of which `arm` says the types."""
+        limited, arm = arm, _bare(arm)
+        if limited is not arm and not _is(value, limited):
+            yield _mismatch(value, path, limited)
+            return
         inner = get_args(arm)
         if isinstance(value, list):
             fixed = get_origin(arm) is tuple and Ellipsis not in inner
@@ -142,16 +180,21 @@ def settings(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """The types of a target's parameters, as far as they can be resolved."""
-    function: Any = target.__init__ if inspect.isclass(target) else target
+    """The types of a target's parameters, as far as they can be resolved.
+
+    Those of a dataclass are its fields', for the strings in its `__init__` may come from the module of a base.
+    """
+    source: Any = target.__init__ if inspect.isclass(target) and not is_dataclass(target) else target
     try:
-        return get_type_hints(function)
+        return get_type_hints(source, include_extras=True)
     except NameError:  # Some libraries annotate with names that exist only for type checkers.
         return {}
 
 
 def describe(wanted: Any) -> str:
-    """An annotation as a person would write it."""
+    """An annotation as a person would write it, with its limits."""
+    if get_origin(wanted) is Annotated:
+        return " ".join([describe(get_args(wanted)[0]), *_limits(wanted)])
     if get_origin(wanted) in (Union, types.UnionType):
         return " | ".join(describe(arm) for arm in get_args(wanted))
     if get_origin(wanted) is Literal:
@@ -161,6 +204,14 @@ def describe(wanted: Any) -> str:
     if arguments := [a for a in get_args(wanted) if not isinstance(a, list)]:
         return f"{_name(get_origin(wanted))}[{', '.join(map(describe, arguments))}]"
     return _name(wanted)
+
+
+def _limits(wanted: Any) -> Iterator[str]:
+    """What pydantic's Field, or annotated_types, says of an annotated type: `>= 1`."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "of length >=", "max_length": "of length <="}
+    for extra in wanted.__metadata__:
+        for limit in getattr(extra, "metadata", [extra]):
+            yield from (f"{sign} {getattr(limit, name)}" for name, sign in signs.items() if hasattr(limit, name))
 
 
 def _name(wanted: Any) -> str:
@@ -175,12 +226,18 @@ def _arms(wanted: Any) -> tuple[Any, ...]:
     return get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
 
 
+def _bare(arm: Any) -> Any:
+    """A type without its limits."""
+    return get_args(arm)[0] if get_origin(arm) is Annotated else arm
+
+
 def _is_class(arm: Any) -> TypeGuard[type]:
     return isinstance(arm, type) and not is_typeddict(arm)
 
 
 def _holds(arm: Any, kind: type) -> bool:
     """Whether an annotation allows a dict or a list, as YAML has them; a tuple is written as a list."""
+    arm = _bare(arm)
     if arm in (Any, object):
         return True
     if is_typeddict(arm):

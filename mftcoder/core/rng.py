@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import torch
+from pydantic import Field
+
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]  # what every generator takes
 
 
 def seed_all(seed: int) -> None:

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from mftcoder.core.progress import Keep
 from mftcoder.engine.base import Engine
@@ -31,22 +33,16 @@ class Checkpoints:
         saving_limit: checkpoints to keep, None for all; the newest and the best always stay.
         keep: what is saved and stays besides: the best step of each task, or the Pareto set.
         asynchronous: copy the state, then write it while training continues.
-
-    Raises:
-        ValueError: a number is below 1.
     """
 
     def __init__(
         self,
         *,
-        checkpointing_steps: int | None,
-        saving_limit: int | None,
+        checkpointing_steps: Annotated[int, Field(ge=1)] | None,
+        saving_limit: Annotated[int, Field(ge=1)] | None,
         keep: Keep,
         asynchronous: bool,
     ) -> None:
-        numbers = {"checkpointing_steps": checkpointing_steps, "saving_limit": saving_limit}
-        if faults := [f"checkpoint.{k}: {v} is below 1" for k, v in numbers.items() if v is not None and v < 1]:
-            raise ValueError("\n".join(faults))
         self.checkpointing_steps = checkpointing_steps
         self.saving_limit = saving_limit
         self.keep = keep

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,15 +12,14 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mftcoder.cli.config import build, check
 from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import ADAPTER
 from mftcoder.peft.base import quiet
 from mftcoder.quantization.base import Quantization
-from mftcoder.storage import resumption
-from mftcoder.storage import snapshot as files
+from mftcoder.storage import resumption, untrusted
+from mftcoder.storage.snapshot import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +27,13 @@ FromRun = Literal["run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """A model as a run left it, not loaded yet.
+class SavedModel:
+    """A model as a run saved it, not loaded yet.
 
-    weights: the directory of the trained weights, an adapter's or a whole model's; None for the base model itself.
+    Args:
+        model: the base model.
+        quantization: of the base model.
+        weights: the directory of the trained weights, an adapter's or a whole model's; None for the base model itself.
     """
 
     model: CausalLM
@@ -52,49 +54,74 @@ class Trained:
         return net.eval(), source.tokenizer()
 
 
-def find(checkpoint: str | None, *, model: CausalLM | FromRun, quantization: Quantization | FromRun | None) -> Trained:
-    """What `checkpoint` means: a run (its latest step), a step, a file that names one (checkpoints/best), or None.
+def find(
+    checkpoint: str | None,
+    *,
+    model: CausalLM | FromRun,
+    quantization: Quantization | FromRun | None,
+    trusted: Sequence[str] = (),
+) -> SavedModel:
+    """The model that `checkpoint` names, or the base model where it is None; nothing is loaded yet.
 
-    Any other directory with an adapter or a model will do as well. Without a checkpoint, "run" quantises nothing.
-    Raises UserError where there is no such checkpoint.
+    Args:
+        checkpoint: a run (its latest step), a step, a file that names one (checkpoints/best), or any other directory
+            with an adapter or a model.
+        model: the base, or "run" for that of the run.
+        quantization: of the base, or "run"; without a checkpoint "run" quantises nothing.
+        trusted: packages from which a step may take components, besides ours.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
     """
     weights = None if checkpoint is None else _weights(Path(checkpoint))
     if weights is None and quantization == "run":
         quantization = None
-    return Trained(
-        model=of_run("model", model, weights),
-        quantization=of_run("quantization", quantization, weights),
+    return SavedModel(
+        model=of_run("model", model, weights, CausalLM, trusted=trusted),
+        quantization=of_run("quantization", quantization, weights, Quantization | None, trusted=trusted),
         weights=weights,
     )
 
 
-def of_run(name: str, given: object, weights: Path | None) -> Any:
+def of_run(name: str, given: object, weights: Path | None, wanted: Any, *, trusted: Sequence[str] = ()) -> Any:
     """A component or value as given, or, for "run", as the run that saved `weights` had it.
 
-    What stands there is checked anew, since anybody may have written it. Raises UserError where there is no run to ask.
+    Args:
+        name: of the group or key.
+        given: what the command line says.
+        weights: the directory of a step.
+        wanted: the annotation of what it must be; what stands in the step is held to it, see storage.untrusted.
+        trusted: packages from which a step may take components, besides ours.
+
+    Raises:
+        UserError: there is no run to ask, or it asks for what is not taken from a checkpoint.
     """
     if given != "run":
         return given
-    if weights is None or not (file := weights / files.CONFIG).is_file():
-        where = "no checkpoint was given" if weights is None else f"{weights} has no {files.CONFIG}"
+    if weights is None or not (file := weights / CONFIG).is_file():
+        where = "no checkpoint was given" if weights is None else f"{weights} has no {CONFIG}"
         raise UserError(
             f"{name}=run takes it from a checkpoint that a run saved, but {where}; give {name}=<choice> "
             "(an exported model is model=path model.pretrained_model_path=<directory> template=native)"
         )
-    tree = json.loads(file.read_text(encoding="utf-8")).get(name)
     try:
-        return build(check(tree)) if isinstance(tree, dict) else tree
+        return untrusted.component(name, untrusted.read_json(file).get(name), wanted, step=weights, trusted=trusted)
     except ConfigError as error:
-        raise UserError(f"{file}: {name}: {'; '.join(error.faults)}; or give {name}=<choice>") from error
+        raise UserError(
+            f"{file}: {'; '.join(error.faults)}. If you trust it, type it: {name}=<choice>, "
+            "or trusted_targets=[<package>] for components of your own"
+        ) from error
 
 
 def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
     """`net` with the adapter in a directory. Raises UserError where the two do not fit."""
-    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    config = untrusted.read_json(adapter / "adapter_config.json")
+    base = config.get("base_model_name_or_path")
     try:
+        untrusted.check_adapter(config)
         with quiet():
             adapted = PeftModel.from_pretrained(net, str(adapter))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"the adapter in {adapter} does not fit {net.name_or_path}, but {base}: {error}") from error
     if base != net.name_or_path:
         log.warning("the adapter in %s was trained over %s, not over %s", adapter, base, net.name_or_path)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mftcoder.core.batch import TaskLosses
 from mftcoder.core.errors import UserError
+from mftcoder.core.rng import Seed
 from mftcoder.core.terminal import table, terminal
 from mftcoder.data.base import Data
 from mftcoder.data.stream.collate import collate
@@ -34,12 +35,13 @@ def evaluate(
     quantization: Quantization | FromRun | None,
     template: Template | FromRun,
     data: Data | FromRun,
-    seed: int | FromRun,
+    seed: Seed | FromRun,
     split: Literal["train", "valid", "test"],
     evaluation_samples: int | None,
     per_device_eval_batch_size: int,
     cache_dir: str,
     engine: Engine,
+    trusted_targets: list[str],
     run_dir: Path,
 ) -> float:
     """Print and keep (evaluation.json) what each task's held-out samples cost; returns the mean over the tasks.
@@ -48,12 +50,12 @@ def evaluate(
     Raises UserError where there is no such checkpoint, or it has no run to ask for what is left to it, and where no
     task has a sample in `split`.
     """
-    trained = find(checkpoint, model=model, quantization=quantization)
-    shown_seed = of_run("seed", seed, trained.weights)
+    trained = find(checkpoint, model=model, quantization=quantization, trusted=trusted_targets)
+    shown_seed = of_run("seed", seed, trained.weights, Seed)
     engine.start(seed=shown_seed)
     net, tokenizer = trained.load(engine.device)
-    shown = of_run("template", template, trained.weights)
-    source: Data = of_run("data", data, trained.weights)
+    shown = of_run("template", template, trained.weights, Template, trusted=trusted_targets)
+    source: Data = of_run("data", data, trained.weights, Data, trusted=trusted_targets)
     corpus = source.load(tokenizer=tokenizer, template=shown, seed=shown_seed, cache_dir=Path(cache_dir))
     whole = LossModel(net, loss_kernel="fused", packed=source.padding_mode != "padding", group=engine.group)
     self_test(whole, padding_mode=source.padding_mode)

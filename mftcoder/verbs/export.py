@@ -17,7 +17,7 @@ from mftcoder.engine.precision import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import save_model
 from mftcoder.quantization.base import Quantization
-from mftcoder.storage.restored import FromRun, Trained, attach, find, of_run
+from mftcoder.storage.restored import FromRun, SavedModel, attach, find, of_run
 from mftcoder.template.base import Template
 
 MergeInto = Literal["trained", "full"]
@@ -38,6 +38,7 @@ def export(
     tolerance: float,
     output: str | None,
     device: Device,
+    trusted_targets: list[str],
     run_dir: Path,
 ) -> None:
     """Write the model of `checkpoint` so that any program of its family loads it, and compare the files with it.
@@ -49,10 +50,10 @@ def export(
     target = Path(output) if output is not None else run_dir / "model"
     if target.exists():
         raise UserError(f"output={target}: exists already; name a directory that does not")
-    trained = find(checkpoint, model=model, quantization=quantization)
+    trained = find(checkpoint, model=model, quantization=quantization, trusted=trusted_targets)
     place = choose_device(device)
     net, tokenizer = trained.load(place)
-    shown = of_run("template", template, trained.weights)
+    shown = of_run("template", template, trained.weights, Template, trusted=trusted_targets)
     if (text := shown.jinja(tokenizer)) is not None:
         tokenizer.chat_template = text
     probe = Probe.of(net, tokenizer)
@@ -126,7 +127,9 @@ def merge(net: PreTrainedModel | PeftModel, probe: Probe) -> PreTrainedModel:
     return merged
 
 
-def _adapted(trained: Trained, net: PreTrainedModel | PeftModel, merge_into: MergeInto) -> PreTrainedModel | PeftModel:
+def _adapted(
+    trained: SavedModel, net: PreTrainedModel | PeftModel, merge_into: MergeInto
+) -> PreTrainedModel | PeftModel:
     """The trained model in float32, over weights to which an adapter can be added."""
     if trained.quantization is None or not trained.is_adapter:
         return net.float()

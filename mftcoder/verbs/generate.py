@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
-from mftcoder.core.rng import seed_all
+from mftcoder.core.rng import Seed, seed_all
 from mftcoder.data.records.faults import Fault, refuse
 from mftcoder.data.records.parsing import parse
 from mftcoder.data.records.reader import read
@@ -41,8 +41,9 @@ def generate(
     output: str | None,
     per_device_eval_batch_size: int,
     decoding: Decoding,
-    seed: int,
+    seed: Seed,
     device: Device,
+    trusted_targets: list[str],
     run_dir: Path,
 ) -> None:
     """Answer `prompt` on the terminal, or all of the file `prompts` into a file, or else hold a conversation.
@@ -53,9 +54,10 @@ def generate(
     if faults := list(_impossible(prompt, prompts, output, per_device_eval_batch_size)):
         raise UserError("\n".join(faults))
     seed_all(seed)
-    trained = find(checkpoint, model=model, quantization=quantization)
+    trained = find(checkpoint, model=model, quantization=quantization, trusted=trusted_targets)
     net, tokenizer = trained.load(choose_device(device))
-    assistant = Assistant(net, tokenizer, of_run("template", template, trained.weights), decoding)
+    chosen = of_run("template", template, trained.weights, Template, trusted=trusted_targets)
+    assistant = Assistant(net, tokenizer, chosen, decoding)
     if prompts is not None:
         target = Path(output) if output is not None else run_dir / "generations.jsonl"
         answer_file(assistant, Path(prompts), system, target, per_device_eval_batch_size)

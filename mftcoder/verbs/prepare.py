@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from mftcoder.core.rng import Seed
 from mftcoder.core.terminal import table, terminal
 from mftcoder.data.corpus.audit import Audit, Report
 from mftcoder.data.mixture import Mixture
@@ -22,7 +23,7 @@ from mftcoder.template.base import Template
 def prepare(
     *,
     name: str,
-    seed: int,
+    seed: Seed,
     cache_dir: str,
     model: CausalLM,
     data: Mixture,

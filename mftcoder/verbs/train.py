@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from mftcoder.balancer.base import Balancer
 from mftcoder.core.errors import Preempted
 from mftcoder.core.layers import compile_layers
+from mftcoder.core.rng import Seed
 from mftcoder.core.signals import StopRequest
 from mftcoder.data.base import Data
 from mftcoder.data.corpus.contents import digests
@@ -43,7 +44,7 @@ from mftcoder.training.settings import Plan
 def train(
     *,
     name: str,
-    seed: int,
+    seed: Seed,
     cache_dir: str,
     resume: str,
     resume_force: bool,

@@ -164,6 +164,9 @@ def test_a_trusted_target_is_imported(canary: Path) -> None:
             "mftcoder.cli.config.TRUSTED",
             "'mftcoder.cli.config.TRUSTED' comes from None, which is not in a trusted package",
         ),
+        ("mftcoder.cli.config.build", "'mftcoder.cli.config.build' is not a public class"),
+        ("mftcoder.storage.serialize._decode", "'mftcoder.storage.serialize._decode' is not a public class"),
+        ("mftcoder.balancer.equal.Equal", "'mftcoder.balancer.equal.Equal' stands where no component is expected"),
         ("mftcoder.balancer.equal.Equals", "'mftcoder.balancer.equal.Equals' does not exist: "),
         ("mftcoder.balancer.equals.Equal", "'mftcoder.balancer.equals.Equal' cannot be imported: No module named "),
         ("toy_parts.anything", "'toy_parts.anything' takes any argument, so that none can be checked; "),
@@ -195,8 +198,28 @@ def test_what_a_constructor_refuses_is_a_fault_of_the_config() -> None:
 
 def test_what_an_optimizer_refuses_is_a_fault_before_anything_is_loaded() -> None:
     with pytest.raises(ConfigError) as error:
-        config.load("optimizer.lr=-1", "seed=-2")
-    assert error.value.faults == ["optimizer: Invalid learning rate: -1", "seed: -2 is below 0"]
+        config.load("optimizer.lr=-1")
+    assert error.value.faults == ["optimizer: Invalid learning rate: -1"]
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("seed=-2", "seed: -2 is not int >= 0 < 9223372036854775808"),
+        ("seed=99999999999999999999999", "seed: 99999999999999999999999 is not int >= 0 < 9223372036854775808"),
+        ("optimizer.lr=1e400", "optimizer.lr: inf is not float | Tensor"),
+        ("checkpoint.saving_limit=0", "checkpoint.saving_limit: 0 is not int >= 1 | None"),
+    ],
+)
+def test_limits_of_numbers_are_said_with_the_value(override: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config.load(override)
+    assert error.value.faults == [fault]
+
+
+def test_only_verbs_are_roots() -> None:
+    with pytest.raises(ConfigError, match=r"'mftcoder.cli.config.build' is not a verb, which are in mftcoder.verbs"):
+        config.check({"_target_": "mftcoder.cli.config.build", "tree": {}})
 
 
 def test_what_does_not_go_together_is_a_fault_of_the_config() -> None:

@@ -19,7 +19,6 @@ from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Progress
 from mftcoder.engine.single import Single
-from mftcoder.storage.checkpoints import Checkpoints
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -335,8 +334,3 @@ def test_another_rank_fails_with_rank_zero(tmp_path: Path) -> None:
 def test_the_configuration_is_saved_beside_the_weights(tmp_path: Path) -> None:
     Run(tmp_path, {"seed": 3}).trained(1)
     assert json.loads((tmp_path / "checkpoints/step_000001/run.json").read_text()) == {"seed": 3}
-
-
-def test_impossible_numbers_are_named_together() -> None:
-    with pytest.raises(ValueError, match=r"checkpointing_steps: 0 is below 1\ncheckpoint.saving_limit: -1 is below 1"):
-        Checkpoints(checkpointing_steps=0, saving_limit=-1, keep="best", asynchronous=False)

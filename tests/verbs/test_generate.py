@@ -13,6 +13,7 @@ from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.data.tokens.encoding import encode_prompt
 from mftcoder.model.generation import Decoding, complete
 from mftcoder.storage.restored import find, of_run
+from mftcoder.template.base import Template
 from mftcoder.verbs.generate import generate, read_questions
 
 
@@ -33,7 +34,7 @@ def expected(run, *turns, **changes) -> str:
     """The greedy answer, put together by hand."""
     trained = find(str(run.directory), model="run", quantization="run")
     net, tokenizer = trained.load(torch.device("cpu"))
-    template = of_run("template", "run", trained.weights)
+    template = of_run("template", "run", trained.weights, Template)
     settings = {"max_new_tokens": 8, "do_sample": False, "temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0}
     decoding = Decoding(**{**settings, "num_beams": 1, **changes})
     return complete(net, tokenizer, [encode_prompt(Dialogue(turns, "test"), template, tokenizer)], decoding)[0]
