@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -53,13 +55,17 @@ def check(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     constructor refuses, components that do not go together. Nothing outside of TRUSTED is imported, unless the root's
     `trusted_targets` allows it.
     """
+    from mftcoder.cli.names import elsewhere
     from mftcoder.cli.schema import Schema
 
     tree = _plain(cfg)
     own = tree.get(TRUSTED_TARGETS, [])
     if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
         raise ConfigError([f"{TRUSTED_TARGETS}: {own!r} is not list[str]"])
-    schema = Schema(trusted=TRUSTED, users=own, absent=RUNTIME, extra=(TRUSTED_TARGETS,))
+    if own and (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # What is trusted may lie where the command was typed.
+    meant = partial(elsewhere, tree=tree, conf=conf_dir())
+    schema = Schema(trusted=TRUSTED, users=own, absent=RUNTIME, extra=(TRUSTED_TARGETS,), elsewhere=meant)
     if faults := list(schema.component(tree)) or list(_impossible(tree)):
         raise ConfigError(faults)
     return tree

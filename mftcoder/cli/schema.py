@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_orig
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
+from mftcoder.cli.names import Meant
+
 TARGET, PARTIAL, MISSING = "_target_", "_partial_", "???"
 VERBS = "mftcoder.verbs"
 ANY_CLASS = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -31,6 +33,7 @@ class Schema:
         allowed: the only targets of `trusted` that may be imported; None allows all. For what others have written.
         absent: parameters of the root that its node lacks because the program gives them.
         extra: keys of the root that are no parameters.
+        elsewhere: says what was meant by a key, given with its path, that is no parameter in its place.
     """
 
     def __init__(
@@ -41,7 +44,10 @@ class Schema:
         allowed: Collection[str] | None = None,
         absent: Iterable[str] = (),
         extra: Iterable[str] = (),
+        elsewhere: Callable[[str], Meant | None] = lambda path: None,
     ) -> None:
+        self.elsewhere = elsewhere
+        self.listed: set[str] = set()
         self.trusted = tuple(f"{prefix.rstrip('.')}." for prefix in (*trusted, *users))
         self.users = tuple(f"{prefix.rstrip('.')}." for prefix in users)
         self.allowed = allowed
@@ -110,14 +116,26 @@ class Schema:
         known = [name for name in parameters if name not in absent]
         for key in node:
             if key not in known and key not in {TARGET, PARTIAL, *extra}:
-                remedy = _similar(key, known) or f"; its parameters: {', '.join(known) or 'none'}"
-                yield f"{_join(path, str(key))}: not a parameter of {target.__name__}{remedy}"
+                here = _join(path, str(key))
+                yield f"{here}: not a parameter of {target.__name__}{self._remedy(here, str(key), target, known)}"
         for name in known:
             here, wanted = _join(path, name), types_of.get(name, Any)
             if name in node:
                 yield from self.value(node[name], here, wanted)
             elif parameters[name].default is inspect.Parameter.empty and node.get(PARTIAL) is not True:
                 yield _missing(here, wanted)
+
+    def _remedy(self, path: str, key: str, target: Callable[..., Any], known: Sequence[str]) -> str:
+        """What was meant by an unknown key, or all that there are, once for each target."""
+        found, close = self.elsewhere(path), _similar(key, known)
+        if found is not None and (found.sure or not close):
+            return f"; {found.words}"
+        if close:
+            return close
+        if target.__name__ in self.listed:
+            return ""
+        self.listed.add(target.__name__)
+        return f"; its parameters: {', '.join(known) or 'none'}"
 
     def value(self, value: Any, path: str, wanted: Any) -> Iterator[str]:
         """Faults of a value that stands at `path`, where a `wanted` (an annotation) is expected."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mftcoder.core.streams import visible
@@ -14,6 +17,19 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 LEAST = 120  # columns where there is no terminal, whose 80 by default are too few for the tables
+PROGRAM = "MFTCODER_PROGRAM"  # how worker processes know what the user typed
+NAMES = {"launch.py": "python launch.py", "__main__.py": "python -m mftcoder"}
+
+
+def remember_program() -> None:
+    """Keep the name by which this program was started, for this process and those that it starts."""
+    started = Path(sys.argv[0]).name
+    os.environ[PROGRAM] = NAMES.get(started, started or "mftcoder")
+
+
+def program() -> str:
+    """The name by which this program was started, to be typed again: mftcoder, or python launch.py."""
+    return os.environ.get(PROGRAM, "mftcoder")
 
 
 def terminal() -> Console:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from mftcoder.cli import config, secrets
+from mftcoder.cli import config, next_steps, secrets
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
+from mftcoder.core.run_files import LATEST, newest_run
 from mftcoder.core.streams import make_streams_last
 from mftcoder.core.terminal import log_plainly
 from mftcoder.launch import world
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 run_directory.register_resolvers()  # Launchers such as joblib's import `task` in processes that have not seen our main.
 
+TRAIN = "mftcoder.verbs.train.train"
 SHOWN_LINES = 40  # of the log of a rank that is not on the console
 
 
@@ -63,7 +65,14 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
         run_directory.discard(run_dir)
         raise Refused(error) from error
     try:
-        return _launch(tree, shape, run_dir, sweep, meeting)
+        metric = _launch(tree, shape, run_dir, sweep, meeting)
+        if not sweep and tree["_target_"] == TRAIN:
+            print(next_steps.after_training(run_dir))
+        return metric
+    except Preempted as stop:
+        if not sweep and meeting is None and tree["_target_"] == TRAIN and newest_run(run_dir, having=LATEST):
+            stop.message = f"{stop.message}\n{next_steps.after_stop(run_dir)}"
+        raise
     except (UserError, WorkerError) as error:
         if sweep:
             raise
