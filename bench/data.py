@@ -162,7 +162,7 @@ def prepare_or_start(directory: Path, model: str) -> dict[str, float]:
     tokenizer = AutoTokenizer.from_pretrained(model)
     before, peak = anonymous(), Peak()
     began = time.perf_counter()
-    corpus = data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=directory / "cache")
+    corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=directory / "cache")
     loaded = time.perf_counter() - began
     sampler = data.sampler(corpus.train, packs_per_step=PACKS_PER_STEP, seed=0)
     if not (directory / "far").exists():
@@ -250,7 +250,7 @@ def packings(root: Path, model: str) -> dict[str, dict[str, float]]:
     for length in LENGTHS:
         data = component("data=stdlib", seq_length=length)
         tokenizer = AutoTokenizer.from_pretrained(model)
-        corpus = data.load(tokenizer=tokenizer, template=component("template=mftcoder"), seed=0, cache_dir=root)
+        corpus = data.load(tokenizer=tokenizer, template=component("template=mftcoder"), cache_dir=root)
         result[f"packing/{length}/natural"] = packing(corpus, data)
         for name, share in zip(corpus.tasks, SHARES, strict=True):
             data.tasks[name]["share"] = share

@@ -111,7 +111,13 @@ def adapter_config(path: Path) -> bytes:
     return json.dumps({**settings, "base_model_name_or_path": None}, sort_keys=True).encode()
 
 
-ADAPTED = {"adapter_config.json": adapter_config}
+def sampler(path: Path) -> bytes:
+    """The state of the stream without the names of the tasks, which have been added to it."""
+    state = json.loads(path.read_text())
+    return json.dumps({key: value for key, value in state.items() if key != "tasks"}).encode()
+
+
+ADAPTED = {"adapter_config.json": adapter_config, "sampler.json": sampler}
 
 
 if __name__ == "__main__":

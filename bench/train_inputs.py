@@ -37,7 +37,7 @@ def dialogues(number: int) -> list[dict[str, list[int]]]:
     template = build(tree["template"])
     data = build(tree["data"])
     corpus = data.load(
-        tokenizer=build(tree["model"]).tokenizer(), template=template, seed=0, cache_dir=Path(tree["cache_dir"])
+        tokenizer=build(tree["model"]).tokenizer(), template=template, cache_dir=Path(tree["cache_dir"])
     ).train
     rng, tasks, chosen = np.random.default_rng(0), corpus.num_tasks, []
     while len(chosen) < number:

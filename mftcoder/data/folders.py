@@ -1,6 +1,7 @@
 """Directories of records, each of them one task."""
 
-# No `from __future__ import annotations`: see mixture.py.
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 from glob import has_magic

@@ -1,10 +1,10 @@
-"""Several tasks, from their sources to the stream that a run learns from."""
+"""The settings of several tasks that are mixed, and what can be checked of them before any record is read."""
 
-# No `from __future__ import annotations`: the inherited signatures of subclasses need real annotations.
+from __future__ import annotations
+
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,32 +13,28 @@ from typing_extensions import TypedDict
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.base import Data
-from mftcoder.data.corpus import fingerprint
-from mftcoder.data.corpus.cache import cached, file_digest, notes
-from mftcoder.data.corpus.concat import Concatenated
-from mftcoder.data.corpus.held_out import hold_out
-from mftcoder.data.corpus.tables import TABLE, Corpus, Split, Table
-from mftcoder.data.records.faults import refuse
+from mftcoder.data.corpus.tables import Corpus, Split
+from mftcoder.data.loading import Loader
 from mftcoder.data.records.formats import Format
 from mftcoder.data.records.source import SPLITS, Source
 from mftcoder.data.stream.collate import PaddingMode
-from mftcoder.data.stream.epoch import Sizes, Stop, epoch
+from mftcoder.data.stream.epoch import Stop
+from mftcoder.data.stream.recipe import make_recipe
 from mftcoder.data.stream.sampler import Sampler
-from mftcoder.data.stream.shares import Shares, divide
-from mftcoder.data.stream.stream import Recipe
-from mftcoder.data.tokens.tokenise import QUARANTINE, Tokeniser, tokenise
 from mftcoder.data.tokens.too_long import TooLong
 from mftcoder.template.base import Template
-
-FILL = 0.98  # of seq_length, that packs hold on average
 
 
 class Task(TypedDict, total=False):
     """What may be said of one task; what is not said is neutral.
 
-    weight: of its loss (1). share: of the stream, one number, or one for each stage; null: in proportion to its size.
-    repeat: the most passes over its data in the whole run; null: any number. path: where its records are, one or
-    several; format, columns: of the records, see data.record.
+    Attributes:
+        weight: of its loss; 1 if not said.
+        share: of the stream, one number or one a stage; null is in proportion to its size.
+        repeat: most passes over its data in the whole run; null is any number.
+        path: where its records are, one path or several.
+        format: of its records, see `mftcoder.data.records.formats`; null finds it.
+        columns: names of its keys, as {name in the format: name in the records}.
     """
 
     weight: float
@@ -51,21 +47,35 @@ class Task(TypedDict, total=False):
 
 @dataclass(kw_only=True)
 class Mixture(Data):
-    """Tasks from anywhere: a subclass says where their records are.
+    """Tasks from anywhere; a subclass says where their records are.
 
-    tasks: what is said of each task, by name. data_split: parts of train, valid and test, for sources that do not say.
-    too_long: what happens to dialogues of more than seq_length tokens, see data.fitting. limit: the most samples of a
-    task and split. max_quarantined_fraction: of a task's records that may be unusable before the run is refused.
-    share_of: what shares are of. temperature: tasks without a share have size ** temperature. stages: totals of tokens
-    (or samples) at which the next of a task's shares takes over. stop: what ends an epoch: the first or the last task
-    that has been seen once, or max_tokens. stratified: whether each step holds every task. look_ahead: how many samples
-    of each task packing may choose from. num_workers: processes that tokenise, see data.tokenise.
+    Args:
+        tasks: what is said of each task, by name.
+        seq_length: most tokens of a dialogue, and of a pack.
+        padding_mode: pack, padding or concat, see `Data`.
+        data_split: parts of train, valid and test, for sources that do not say.
+        split_seed: decides what is held out; the seed of a run does not.
+        too_long: what happens to dialogues of more than seq_length tokens, see `mftcoder.data.tokens.too_long`.
+        limit: most samples of a task and split, or null.
+        max_quarantined_fraction: of a task's records that may be unusable before the run is refused.
+        share_of: whether shares are of tokens or of samples.
+        temperature: tasks without a share get size ** temperature.
+        stages: totals of tokens (or samples) at which the next of a task's shares takes over.
+        stop: an epoch ends when the first or the last task was seen once, or at max_tokens.
+        max_tokens: tokens of an epoch, with stop=max_tokens; else null.
+        stratified: whether each optimizer step holds a sample of every task.
+        look_ahead: samples of each task that packing may choose from.
+        num_workers: processes that tokenise, see `mftcoder.data.tokens.tokenise`.
+
+    Raises:
+        ValueError: a value is impossible.
     """
 
     tasks: dict[str, Task]
     seq_length: int
     padding_mode: PaddingMode
     data_split: list[float]
+    split_seed: int
     too_long: TooLong
     limit: int | None
     max_quarantined_fraction: float
@@ -79,37 +89,42 @@ class Mixture(Data):
     num_workers: int | None
 
     def __post_init__(self) -> None:
-        if len(self.data_split) != len(SPLITS) or min(self.data_split) < 0 or self.data_split[0] <= 0:
-            raise ValueError(f"data_split: {self.data_split} is not three parts, as [95, 5, 0]")
-        if self.seq_length < 2 or self.look_ahead < 1:
-            raise ValueError(f"seq_length: {self.seq_length} or look_ahead: {self.look_ahead} is too small")
-        if (self.stop == "max_tokens") != (self.max_tokens is not None):
-            raise ValueError(f"max_tokens: {self.max_tokens} does not go with stop: {self.stop}; give both, or neither")
-        if sorted(set(self.stages)) != self.stages or min([1.0, *self.stages]) <= 0:
-            raise ValueError(f"stages: {self.stages} are not rising totals above 0")
-        for name, task in self.tasks.items():
-            self._check_task(name, task)
+        faults = [*self._faults(), *(fault for task in self.tasks.items() for fault in self._task_faults(*task))]
         names = self.task_names()
         if names and not any(self.tasks.get(name, Task()).get("weight", 1.0) for name in names):
-            raise ValueError(f"tasks: all of {', '.join(names)} have weight 0, so nothing would be learnt")
+            faults.append(f"tasks: all of {', '.join(names)} have weight 0, so nothing would be learnt")
+        if faults:
+            raise ValueError("; ".join(faults))
 
-    def _check_task(self, name: str, task: Task) -> None:
-        if "/" in name:
-            raise ValueError(f"tasks.{name}: a task's name becomes part of files' names; take one without '/'")
-        shares = self._shares_of(task)
+    def _faults(self) -> Iterator[str]:
+        if len(self.data_split) != len(SPLITS) or min(self.data_split) < 0 or self.data_split[0] <= 0:
+            yield f"data_split: {self.data_split} is not three parts, as [95, 5, 0]"
+        if self.seq_length < 2:
+            yield f"seq_length: {self.seq_length} is too small; at least 2, since the first token is no target"
+        if self.look_ahead < 1:
+            yield f"look_ahead: {self.look_ahead} is too small; 1 keeps the order of the shuffle"
+        if (self.stop == "max_tokens") != (self.max_tokens is not None):
+            yield f"max_tokens: {self.max_tokens} does not go with stop: {self.stop}; give both, or neither"
+        if sorted(set(self.stages)) != self.stages or min([1.0, *self.stages]) <= 0:
+            yield f"stages: {self.stages} are not rising totals above 0"
+
+    def _task_faults(self, name: str, task: Task) -> Iterator[str]:
+        shares = self._shares_of(name)
         if len(shares) != len(self.stages) + 1:
-            raise ValueError(f"tasks.{name}.share: {len(shares)} shares for {len(self.stages) + 1} stages")
+            yield f"tasks.{name}.share: {len(shares)} shares for {len(self.stages) + 1} stages"
         if any(share is not None and not 0 <= share <= 1 for share in shares):
-            raise ValueError(f"tasks.{name}.share: {shares} are not between 0 and 1")
+            yield f"tasks.{name}.share: {shares} are not between 0 and 1"
         weight, repeat = task.get("weight", 1.0), task.get("repeat")
         if weight < 0:
-            raise ValueError(f"tasks.{name}.weight: {weight} is below 0")
+            yield f"tasks.{name}.weight: {weight} is below 0"
         if repeat is not None and repeat <= 0:
-            raise ValueError(f"tasks.{name}.repeat: {repeat} is not above 0; share: 0 leaves a task out")
+            yield f"tasks.{name}.repeat: {repeat} is not above 0; share: 0 leaves a task out"
+        if "/" in name:
+            yield f"tasks.{name}: a task's name becomes part of files' names; take one without '/'"
 
-    def _shares_of(self, task: Task) -> list[float | None]:
-        """Its share in each stage."""
-        share = task.get("share")
+    def _shares_of(self, name: str) -> list[float | None]:
+        """The share of a task in each stage."""
+        share = self.tasks.get(name, Task()).get("share")
         return share if isinstance(share, list) else [share] * (len(self.stages) + 1)
 
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
@@ -129,103 +144,61 @@ class Mixture(Data):
     def sources(self, cache_dir: Path) -> Mapping[str, Source]:
         """Where the records of each task are, by its name."""
 
-    def load(self, *, tokenizer: PreTrainedTokenizerBase, template: Template, seed: int, cache_dir: Path) -> Corpus:
-        """All tasks as tokens, from the cache or made now; `seed` decides what is held out where files do not say."""
+    def load(self, *, tokenizer: PreTrainedTokenizerBase, template: Template, cache_dir: Path) -> Corpus:
+        """All tasks as tokens, see `Data.load`."""
         sources = self.sources(cache_dir)
-        unknown = set(self.tasks) - set(sources)
+        unknown = sorted(set(self.tasks) - set(sources))
         if unknown:
-            raise UserError(f"data.tasks: no task {', '.join(sorted(unknown))}; there are {', '.join(sources)}")
-        made = [self._tokens(name, source, template, tokenizer, cache_dir) for name, source in sources.items()]
-        tables = [Table(directory / TABLE) for directory in made]
-        rows = [hold_out(table, self.data_split, seed) for table in tables]
-        splits = [
-            Split(list(sources), tables, [task[i][: self.limit] for task in rows], cache_dir)
-            for i in range(len(SPLITS))
-        ]
-        if self.padding_mode == "concat":
-            splits = [Concatenated(split, self.seq_length) for split in splits]
-        weights = [float(self.tasks.get(name, {}).get("weight", 1.0)) for name in sources]
-        report = {
-            name: {**notes(directory), "quarantine": str(directory / QUARANTINE)}
-            for name, directory in zip(sources, made, strict=True)
-        }
-        train, valid, test = splits
-        return Corpus(list(sources), weights, train, valid, test, report)
-
-    def _tokens(
-        self, name: str, source: Source, template: Template, tokenizer: PreTrainedTokenizerBase, cache_dir: Path
-    ) -> Path:
-        """The directory with the tokens of one task."""
-        too_long = None if self.padding_mode == "concat" else self.too_long
-        tokeniser = Tokeniser(template, tokenizer, source, self.seq_length, too_long)
-        key = {
-            "files": [[file.name, source.split_of(file), file_digest(file)] for file in source.files],
-            "records": [source.format, dict(source.columns), self.limit, self.max_quarantined_fraction],
-            "template": fingerprint.of_template(template),
-            "tokenizer": fingerprint.of_tokenizer(tokenizer),
-            "code": fingerprint.of_code(tokenise.__module__),
-            "fit": too_long and [self.seq_length, too_long],
-        }
-
-        def build(directory: Path) -> dict[str, int]:
-            fates, faults = tokenise(tokeniser, directory, name=name, limit=self.limit, num_workers=self.num_workers)
-            remedy = f"Mend or remove them, or allow some with data.max_quarantined_fraction (task {name})."
-            refuse(faults, rows=fates["read"], max_fraction=self.max_quarantined_fraction, remedy=remedy)
-            used = sum(fates[fate] for fate in ("whole", "cut", "split"))
-            kinds = ("read", "cut", "split", "dropped", "empty", "malformed")
-            if not used:
-                fate = ", ".join(f"{fates[kind]} {kind}" for kind in kinds)
-                raise UserError(f"task {name}: nothing to learn is left of its records ({fate}); see prepare show=5")
-            return {"used": used} | {kind: fates[kind] for kind in kinds}
-
-        return cached(cache_dir, "tokens", key, build)
+            raise UserError(f"data.tasks: no task {', '.join(unknown)}; there are {', '.join(sources)}")
+        loader = Loader(
+            tokenizer=tokenizer,
+            template=template,
+            cache_dir=cache_dir,
+            seq_length=self.seq_length,
+            too_long=None if self.padding_mode == "concat" else self.too_long,
+            limit=self.limit,
+            max_quarantined_fraction=self.max_quarantined_fraction,
+            num_workers=self.num_workers,
+        )
+        weights = [float(self.tasks.get(name, Task()).get("weight", 1.0)) for name in sources]
+        return loader.corpus(
+            sources,
+            weights,
+            data_split=self.data_split,
+            split_seed=self.split_seed,
+            concatenate=self.padding_mode == "concat",
+        )
 
     def sampler(self, split: Split, *, packs_per_step: int, seed: int) -> Sampler:
-        """The endless stream of packs of `split`, the same on every rank.
-
-        Raises UserError where a task has no sample in it, and its share is not 0.
-        """
+        """The endless stream of packs, see `Data.sampler`."""
         self._refuse_empty(split)
-        sizes = Sizes(split, by_tokens=self.share_of == "tokens")
-        alone = self.padding_mode == "padding"
-        tasks = [self.tasks.get(name, Task()) for name in split.tasks]
-        stages = [
-            divide([self._shares_of(task)[i] for task in tasks], sizes.amounts, self.temperature)
-            for i in range(len(self.stages) + 1)
-        ]
-        if self.stratified:
-            samples, tokens = packs_per_step if alone else None, packs_per_step * FILL * self.seq_length
-            stages = [sizes.stratified(stage, samples=samples, tokens=tokens) for stage in stages]
-        repeats = [task.get("repeat") for task in tasks]
-        capacity = [inf if r is None else r * amount for r, amount in zip(repeats, sizes.amounts, strict=True)]
-        shares = Shares(list(zip([0.0, *self.stages], stages, strict=True)), capacity)
-        recipe = Recipe(
-            shares=shares,
-            unit=sizes.unit,
-            epoch=epoch(shares, sizes, self.stop, self.max_tokens),
-            room=self.seq_length,
-            alone=alone,
+        recipe = make_recipe(
+            split,
+            shares=[[self._shares_of(name)[i] for name in split.tasks] for i in range(len(self.stages) + 1)],
+            stages=self.stages,
+            repeats=[self.tasks.get(name, Task()).get("repeat") for name in split.tasks],
+            by_tokens=self.share_of == "tokens",
+            temperature=self.temperature,
+            stop=self.stop,
+            max_tokens=self.max_tokens,
+            stratified_packs=packs_per_step if self.stratified else None,
             look_ahead=self.look_ahead,
+            seq_length=self.seq_length,
+            one_per_pack=self.padding_mode == "padding",
             seed=seed,
         )
         return Sampler(split, recipe, packs_per_step=packs_per_step, stratified=self.stratified)
 
     def _refuse_empty(self, split: Split) -> None:
         """Raise UserError for the tasks that a run would not train, though nothing says so."""
-        wanted = [any(share != 0 for share in self._shares_of(self.tasks.get(name, Task()))) for name in split.tasks]
-        empty = [name for task, name in enumerate(split.tasks) if wanted[task] and not split.num_samples(task)]
+        wanted = {name for name in split.tasks if any(share != 0 for share in self._shares_of(name))}
+        empty = [name for i, name in enumerate(split.tasks) if name in wanted and not split.num_samples(i)]
         if not empty:
             return
         sources = self.sources(split.cache_dir)
-        lines = [f"  {name}: {_some(sources[name].files)}" for name in empty]
+        lines = "\n".join(f"  {name}: {sources[name]}" for name in empty)
         raise UserError(
-            "nothing is left to train on, with all samples held out, of\n" + "\n".join(lines) + "\n"
+            f"nothing is left to train on, with all samples held out, of\n{lines}\n"
             "Files named valid or test are held out whole, others by data.data_split unless they are named train: add "
             "records, rename files, or leave a task out with ++data.tasks.<task>.share=0."
         )
-
-
-def _some(files: Sequence[Path]) -> str:
-    """The first of many."""
-    more = [f"and {len(files) - 3} more"] if len(files) > 3 else []
-    return ", ".join([*map(str, files[:3]), *more])

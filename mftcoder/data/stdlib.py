@@ -1,6 +1,7 @@
 """Five tasks cut out of the running Python's standard library: real code on any machine, without a network."""
 
-# No `from __future__ import annotations`: see mixture.py.
+from __future__ import annotations
+
 import sys
 import sysconfig
 from dataclasses import dataclass

@@ -20,6 +20,7 @@ from mftcoder.peft.base import quiet
 from mftcoder.quantization.base import Quantization
 from mftcoder.storage import resumption, untrusted
 from mftcoder.storage.snapshot import CONFIG
+from mftcoder.storage.upgrade import upgraded
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +105,9 @@ def of_run(name: str, given: object, weights: Path | None, wanted: Any, *, trust
             f"{name}=run takes it from a checkpoint that a run saved, but {where}; give {name}=<choice> "
             "(an exported model is model=path model.pretrained_model_path=<directory> template=native)"
         )
+    saved = upgraded(untrusted.read_json(file))
     try:
-        return untrusted.component(name, untrusted.read_json(file).get(name), wanted, step=weights, trusted=trusted)
+        return untrusted.component(name, saved.get(name), wanted, step=weights, trusted=trusted)
     except ConfigError as error:
         raise UserError(
             f"{file}: {'; '.join(error.faults)}. If you trust it, type it: {name}=<choice>, "

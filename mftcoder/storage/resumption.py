@@ -12,6 +12,7 @@ from typing import Any
 from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.storage import status
+from mftcoder.storage.upgrade import upgraded
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _is_job(run_dir: Path) -> bool:
 
 def differences(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """The configuration keys in which two runs differ, with both values, those that change no result left out."""
-    old, new = dict(_flat(saved)), dict(_flat(current))
+    old, new = dict(_flat(upgraded(saved))), dict(_flat(current))
     absent = "(absent)"
     return [
         f"{key}: {old.get(key, absent)!r} there, {new.get(key, absent)!r} here"

@@ -98,7 +98,7 @@ def evaluate(
     net, tokenizer = trained.load(engine.device)
     source: Data = of_run("data", data, trained.weights, Data, trusted=trusted_targets)
     shown: Template = of_run("template", template, trained.weights, Template, trusted=trusted_targets)
-    corpus = source.load(tokenizer=tokenizer, template=shown, seed=shown_seed, cache_dir=Path(cache_dir))
+    corpus = source.load(tokenizer=tokenizer, template=shown, cache_dir=Path(cache_dir))
     chosen_split = _split(corpus, split)
     exam = Exam(
         engine=engine,

@@ -49,7 +49,7 @@ def prepare(
             for text in preview(source, too_long=too_long):
                 console.print(text, soft_wrap=True)
         return
-    corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
+    corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=Path(cache_dir))
     report = audit.report(corpus)
     (run_dir / "audit.json").write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
     (run_dir / "quarantine.jsonl").write_text("".join(quarantined(report)), encoding="utf-8")

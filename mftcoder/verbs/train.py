@@ -19,7 +19,6 @@ from mftcoder.core.layers import compile_layers
 from mftcoder.core.rng import Seed
 from mftcoder.core.signals import StopRequest
 from mftcoder.data.base import Data
-from mftcoder.data.corpus.contents import digests
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
@@ -70,7 +69,7 @@ def train(
     """
     _start(engine, seed)
     tokenizer = model.tokenizer()
-    corpus = data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=Path(cache_dir))
+    corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=Path(cache_dir))
     facts = _facts(corpus, training, engine)
     session = checkpoint.open(
         run_dir=run_dir, engine=engine, config=config, facts=facts, resume=resume, resume_force=resume_force
@@ -103,7 +102,7 @@ def _facts(corpus: Corpus, plan: Plan, engine: Engine) -> dict[str, Any]:
     return {
         "packs_per_step": plan.packs_per_step(engine.data_ranks),
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
-        "data": digests(corpus),
+        "data": corpus.digests(),
     }
 
 

@@ -28,7 +28,7 @@ def root(tmp_path):
 
 def load(data, tokenizer, root):
     template = MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
-    return data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=root / "cache")
+    return data.load(tokenizer=tokenizer, template=template, cache_dir=root / "cache")
 
 
 def test_each_directory_is_a_task_of_its_name(root, tokenizer):

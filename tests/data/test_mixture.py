@@ -18,6 +18,7 @@ SETTINGS = {
     "seq_length": 64,
     "padding_mode": "pack",
     "data_split": [80, 20, 0],
+    "split_seed": 0,
     "too_long": "truncate",
     "limit": None,
     "max_quarantined_fraction": 0.0,
@@ -58,12 +59,12 @@ def load(tmp_path, tokenizer):
     for name, number, words in (("long", 30, 3), ("short", 60, 1)):
         write(tmp_path / "data" / name, number, words)
 
-    def made(template=None, seed=0, tokenizer=tokenizer, **changes):
+    def made(template=None, tokenizer=tokenizer, **changes):
         data = Two(root=str(tmp_path / "data"), **(SETTINGS | changes))
         template = template or MFTCoder(
             role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape"
         )
-        return data, data.load(tokenizer=tokenizer, template=template, seed=seed, cache_dir=tmp_path / "cache")
+        return data, data.load(tokenizer=tokenizer, template=template, cache_dir=tmp_path / "cache")
 
     return made
 
@@ -117,7 +118,7 @@ def test_malformed_records_stop_the_run_and_are_listed(load, tmp_path):
 def test_tokens_are_made_once(load, tmp_path, monkeypatch):
     _, first = load()
     before = built(tmp_path)
-    monkeypatch.setattr("mftcoder.data.mixture.Tokeniser", lambda *_: None)
+    monkeypatch.setattr("mftcoder.data.loading.Tokeniser", lambda *_: None)
     _, again = load(data_split=[50, 25, 25], tasks={"long": {"weight": 2.0}})
     assert built(tmp_path) == before
     assert again.weights == [2.0, 1.0]
@@ -190,7 +191,7 @@ def test_tasks_get_the_share_that_is_said(load):
     recipe, corpus = shares_of(load, tasks={"short": {"share": 0.3}})
     assert recipe.shares.rates(0) == pytest.approx([0.7, 0.3])
     tokens = [corpus.train.num_tokens(t) for t in (0, 1)]
-    assert recipe.epoch == pytest.approx(max(tokens[0] / 0.7, tokens[1] / 0.3))
+    assert recipe.epoch_size == pytest.approx(max(tokens[0] / 0.7, tokens[1] / 0.3))
 
 
 @pytest.mark.parametrize(
@@ -200,21 +201,21 @@ def test_an_epoch_ends_where_the_stop_rule_says(load, stop, which):
     tasks = {"long": {"share": 0.9}}
     recipe, corpus = shares_of(load, tasks=tasks, stop=stop, max_tokens=500 if stop == "max_tokens" else None)
     totals = [corpus.train.num_tokens(0) / 0.9, corpus.train.num_tokens(1) / 0.1]
-    assert recipe.epoch == pytest.approx(which(totals))
+    assert recipe.epoch_size == pytest.approx(which(totals))
 
 
 def test_temperature_flattens_the_sizes(load):
     recipe, _ = shares_of(load, temperature=0.0, share_of="samples")
     assert recipe.shares.rates(0) == [0.5, 0.5]
-    assert recipe.unit is not None
+    assert recipe.tokens_per_sample is not None
 
 
 def test_stages_and_repeats_shape_the_stream(load):
     tasks = {"long": {"share": [0.9, 0.1], "repeat": 2.0}}
     recipe, corpus = shares_of(load, tasks=tasks, stages=[100.0])
-    assert recipe.shares.due(100) == pytest.approx([90, 10])
-    assert recipe.shares.due(200) == pytest.approx([100, 100])
-    assert recipe.shares.due(1e6)[0] == 2 * corpus.train.num_tokens(0)
+    assert recipe.shares.quota(100) == pytest.approx([90, 10])
+    assert recipe.shares.quota(200) == pytest.approx([100, 100])
+    assert recipe.shares.quota(1e6)[0] == 2 * corpus.train.num_tokens(0)
     assert recipe.shares.end == inf
 
 

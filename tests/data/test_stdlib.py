@@ -32,13 +32,13 @@ def test_the_preset_names_every_task():
 def test_the_corpus_is_cut_once_and_loaded(library, tmp_path, tokenizer, monkeypatch):
     data = Stdlib(**settings(seq_length=1000, data_split=[1, 0, 0]))
     template = MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
-    corpus = data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=tmp_path / "cache")
+    corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=tmp_path / "cache")
     assert tuple(corpus.tasks) == TASKS
     assert [corpus.train.num_samples(task) for task in range(5)] == [2, 4, 1, 2, 1]
     sample = corpus.train.sample(4, 0)
     assert tokenizer.decode(sample.ids[sample.supervised]).startswith("The name of the shape, in lower case")
     monkeypatch.setattr("mftcoder.data.exercises.cutting.functions", lambda _: pytest.fail("cut again"))
-    data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=tmp_path / "cache")
+    data.load(tokenizer=tokenizer, template=template, cache_dir=tmp_path / "cache")
 
 
 def test_some_tasks_may_be_left_out(library, tmp_path):

@@ -23,10 +23,10 @@ def natural(split: Split, **changes: object) -> Recipe:
     tokens = [split.num_tokens(task) for task in range(split.num_tasks)]
     settings = {
         "shares": Shares([(0.0, [n / sum(tokens) for n in tokens])], [np.inf] * len(tokens)),
-        "unit": None,
-        "epoch": float(sum(tokens)),
-        "room": 64,
-        "alone": False,
+        "tokens_per_sample": None,
+        "epoch_size": float(sum(tokens)),
+        "capacity": 64,
+        "one_per_pack": False,
         "look_ahead": 32,
         "seed": 0,
     }

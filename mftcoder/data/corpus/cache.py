@@ -52,6 +52,11 @@ def notes(directory: Path) -> Any:
     return manifest.read(directory)["notes"]
 
 
+def digests(directory: Path) -> dict[str, str]:
+    """The digest of every file in a directory of the cache, by name, as noted when it was made."""
+    return {name: entry[HASHED] for name, entry in manifest.read(directory)["files"].items()}
+
+
 def whole(directory: Path) -> bool:
     """Whether every file is as it was made."""
     return not manifest.faults(directory)

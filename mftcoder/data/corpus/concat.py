@@ -14,6 +14,10 @@ class Concatenated(Split):
 
     Neighbouring windows share one token, which the first predicts and the second starts from, so that every token is
     predicted once. Examples see each other within a window. The last window of a task is what is left.
+
+    Args:
+        split: whole examples.
+        seq_length: most tokens of a window.
     """
 
     def __init__(self, split: Split, seq_length: int) -> None:
@@ -30,12 +34,16 @@ class Concatenated(Split):
         return np.minimum(self._stride + 1, tokens - starts).astype(np.int32)
 
     def supervised(self, task: int) -> NDArray[np.int32]:
-        """[n] targets of each window, which have to be read for it."""
+        """[n], supervised tokens of each window, which have to be read for it."""
         targets = [self.sample(task, index).supervised.sum() for index in range(self.num_samples(task))]
         return np.array(targets, dtype=np.int32)
 
+    def digests(self) -> dict[str, str]:
+        """Those of the tables that the windows are cut from."""
+        return self._split.digests()
+
     def num_targets(self, task: int) -> int:
-        """Targets of one task: those of its examples, as each is predicted in one window."""
+        """Supervised tokens of one task: those of its examples, as each is predicted in one window."""
         return self._split.num_targets(task)
 
     def sample(self, task: int, index: int) -> Sample:

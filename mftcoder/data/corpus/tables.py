@@ -1,10 +1,11 @@
-"""Tokenised tasks on disk, memory-mapped, split into training, validation and test."""
+"""Tokenised tasks on disk, memory-mapped, and divided into training, validation and test."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mftcoder.core.batch import Sample
+from mftcoder.data.corpus.cache import digests
 
 TABLE = "table.arrow"
 SCHEMA = pa.schema(
@@ -29,36 +31,42 @@ SCHEMA = pa.schema(
 class Table:
     """The tokenised examples of one task, on disk: opening one reads nothing but where its batches are.
 
-    path: its Arrow file.
+    Args:
+        directory: of the cache, where its Arrow file is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._table = pa.ipc.open_file(pa.memory_map(str(directory / TABLE))).read_all()
         ids = [chunk for chunk in self._table["ids"].chunks if len(chunk)]
         self._ids = [chunk.values.to_numpy() for chunk in ids]
         self._offsets = [chunk.offsets.to_numpy() for chunk in ids]
         self._supervised = [chunk.values for chunk in self._table["supervised"].chunks if len(chunk)]
         self._starts = np.cumsum([0, *map(len, ids)]).tolist()
 
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the file, as the cache noted it: of all tokens, masks and splits of the task."""
+        return digests(self._directory)[TABLE]
+
     @property
     def lengths(self) -> NDArray[np.int32]:
-        """[n] tokens of each row."""
+        """[n], tokens of each row."""
         return np.concatenate([np.zeros(0, np.int32), *map(np.diff, self._offsets)])
 
     @property
     def targets(self) -> NDArray[np.int32]:
-        """[n] supervised tokens of each row."""
+        """[n], supervised tokens of each row."""
         return self._column("targets")
 
     @property
     def split(self) -> NDArray[np.int8]:
-        """[n] 0 train, 1 valid, 2 test, -1 where the source does not say."""
+        """[n], 0 train, 1 valid, 2 test, -1 where the source does not say."""
         return self._column("split")
 
     @property
     def key(self) -> NDArray[np.uint64]:
-        """[n] a hash of the content of the example that a row came from."""
+        """[n], hash of the content of the example that a row came from."""
         return self._column("key")
 
     def _column(self, name: str) -> NDArray[Any]:
@@ -66,7 +74,7 @@ class Table:
         return column
 
     def row(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """ids [n], a view into the file, and supervised [n] of one example."""
+        """One example of n tokens: ids [n], a view into the file, and the loss mask [n]."""
         chunk = bisect_right(self._starts, row) - 1
         start, end = self._offsets[chunk][row - self._starts[chunk] :][:2].tolist()
         mask = self._supervised[chunk].slice(start, end - start)
@@ -74,10 +82,13 @@ class Table:
 
 
 class Split:
-    """The samples of all tasks: rows `rows[t]` int32 of `tables[t]` for the task `tasks[t]`.
+    """The samples of all tasks for one purpose; their numbers and lengths are in memory, 8 bytes a sample.
 
-    Of these it keeps numbers and lengths in memory, 8 bytes a sample. cache_dir: where may be kept what is worked out
-    from them.
+    Args:
+        tasks: T names.
+        tables: [T], the examples of each task.
+        rows: [T], rows int32 [n] of each table that belong to the split.
+        cache_dir: where what is computed from them may be kept.
     """
 
     def __init__(
@@ -99,11 +110,11 @@ class Split:
         return len(self._lengths[task])
 
     def lengths(self, task: int) -> NDArray[np.int32]:
-        """[n] tokens of each sample."""
+        """[n], tokens of each sample."""
         return self._lengths[task]
 
     def supervised(self, task: int) -> NDArray[np.int32]:
-        """[n] targets of each sample."""
+        """[n], supervised tokens of each sample."""
         return self._tables[task].targets[self._rows[task]]
 
     def num_tokens(self, task: int) -> int:
@@ -111,8 +122,12 @@ class Split:
         return int(self.lengths(task).sum(dtype=np.int64))
 
     def num_targets(self, task: int) -> int:
-        """Targets of one task."""
+        """Supervised tokens of one task."""
         return int(self.supervised(task).sum(dtype=np.int64))
+
+    def digests(self) -> dict[str, str]:
+        """The digest of the whole table of each task, by name."""
+        return {name: table.digest for name, table in zip(self.tasks, self._tables, strict=True)}
 
     def sample(self, task: int, index: int) -> Sample:
         """One sample, read from disk."""
@@ -122,10 +137,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """tasks: names in the order of their ids. weights: of their losses.
+    """All tasks of a run as tokens.
 
-    report: by task, how many records were read, used, cut, split, dropped, empty (nothing to learn), malformed; and
-    quarantine, the file that lists the malformed.
+    Args:
+        tasks: T names, in the order of their ids.
+        weights: [T], of their losses.
+        train: what is learnt.
+        valid: what is held out for validation.
+        test: what is held out for the end.
+        report: by task, how many records were read, used, cut, split, dropped, empty (nothing to learn) and malformed;
+            and quarantine, the file that lists the malformed.
     """
 
     tasks: list[str]
@@ -134,3 +155,7 @@ class Corpus:
     valid: Split
     test: Split
     report: Mapping[str, Mapping[str, Any]]
+
+    def digests(self) -> dict[str, str]:
+        """The digest of each task's tokens, by which changed data are noticed on resuming."""
+        return self.train.digests()

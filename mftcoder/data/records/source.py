@@ -39,6 +39,11 @@ class Source:
     format: Format | None
     columns: Mapping[str, str]
 
+    def __str__(self) -> str:
+        """The first of its files, for messages."""
+        more = [f"and {len(self.files) - 3} more"] if len(self.files) > 3 else []
+        return ", ".join([*map(str, self.files[:3]), *more])
+
     @cached_property
     def files(self) -> list[Path]:
         """All files, in the order of the paths, and of their names within each."""

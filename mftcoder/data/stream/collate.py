@@ -16,12 +16,20 @@ PaddingMode = Literal["pack", "padding", "concat"]
 
 
 def collate(samples: Sequence[Sample], *, padding_mode: PaddingMode, pad_id: int) -> Batch:
-    """The batch of `samples`: one row without any padding, or (padding_mode=padding) one row a sample.
+    """Makes a batch: one row without any padding, or (padding_mode=padding) one row a sample.
 
-    Labels never cross from one sample into the next. Raises ValueError for no samples at all.
+    Labels never cross from one sample into the next.
+
+    Args:
+        samples: S of them, in the order that the batch will have.
+        padding_mode: padding gives S rows; pack and concat give one.
+        pad_id: token id for padding.
+
+    Raises:
+        ValueError: there are no samples.
     """
     if not samples:
-        raise ValueError("a micro-batch needs at least one sample")
+        raise ValueError(f"a micro-batch of {len(samples)} samples; it needs at least one")
     lengths = np.array([len(s) for s in samples])
     padded = padding_mode == "padding"
     rows, width = (len(samples), lengths.max()) if padded else (1, lengths.sum())

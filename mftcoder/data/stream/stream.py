@@ -1,4 +1,4 @@
-"""The endless stream of packs, in which every task keeps its share of any 50 packs in a row."""
+"""The endless stream of packs, in which every task keeps its share: the mixture algorithm."""
 
 from __future__ import annotations
 
@@ -9,155 +9,220 @@ from typing import Any
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.corpus.tables import Split
-from mftcoder.data.stream.packing import Drawn, Packer, Window
+from mftcoder.data.stream.look_ahead import LookAhead
+from mftcoder.data.stream.packing import PackedSample, Packer
 from mftcoder.data.stream.shares import Shares
-from mftcoder.data.stream.shuffle import Order
+from mftcoder.data.stream.shuffle import Shuffle
 
-SPAN = 50  # packs over which shares hold
-STRAY = 0.009  # how far from its share a task may be over them; what is promised is 0.01
-TRIES = 12  # packs drawn where the first strays too far; the best is kept
+SPAN = 50  # packs over which shares are controlled
+TOLERANCE = 0.009  # departure from a share over the span from which on another pack is tried
+ATTEMPTS = 12  # packs tried at most; the one with the smallest departure is kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a stream is made from: with the lengths of the samples it decides every pack.
+    """What decides every pack of a stream, together with the lengths of the samples.
 
-    shares: what is due to each task. unit: None if that is in tokens; if in samples, the mean tokens of a sample.
-    epoch: the total (tokens or samples) of one epoch. room: most tokens of a pack. alone: one sample a pack.
-    look_ahead: how many samples of each task a pack may be chosen from.
+    Args:
+        shares: share and quota of each task.
+        tokens_per_sample: None if shares are of tokens; if they are of samples, the mean length of all samples.
+        epoch_size: tokens (or samples) of an epoch.
+        capacity: most tokens of a pack.
+        one_per_pack: whether a pack is a single sample.
+        look_ahead: samples of each task that a pack may be chosen from.
+        seed: of the shuffle.
     """
 
     shares: Shares
-    unit: float | None
-    epoch: float
-    room: int
-    alone: bool
+    tokens_per_sample: float | None
+    epoch_size: float
+    capacity: int
+    one_per_pack: bool
     look_ahead: int
     seed: int
 
 
 class Stream:
-    """Draws one pack after another: a pure function of its recipe, the lengths in `split` and how many were drawn.
+    """Deficit round robin with a bounded look-ahead: an endless stream of packs, true to the shares and nearly full.
 
-    An epoch takes from each task what is due to it by then (all of its samples once, where shares are natural), and
-    ends with a pack of its own. Within it tasks are drawn by what they lack; a pack after which a task would have
-    strayed from its share over the last SPAN packs is drawn again, with that task held back or brought forward.
+    Algorithm:
+        1. Every task has its own endless shuffle, and a look-ahead of `look_ahead` samples into it.
+        2. The deficit of a task is its quota (the integral of its share over all that was drawn) minus what was drawn
+           of it. All deficits sum to 0.
+        3. A pack takes the head of the task that is most due: that with the largest mean of its deficit before and
+           after. Once less than 6 % of the capacity is left, it takes whatever candidate fits best instead, weighing
+           a token of filled capacity against 6 tokens of deficit, until nothing fits.
+        4. If over the last 50 packs, this one included, a task departs from its share by more than 0.009, the pack is
+           filled anew with that departure added to the deficits, up to 12 times; the best attempt is kept.
+        5. An epoch ends for a task where its quota at the end of the epoch does, rounded to whole samples; no sample
+           beyond is a candidate. The last pack of an epoch holds what is left.
+
+    Guarantees:
+        - In an epoch every task gives its quota, to within half a sample; all of its samples once where the shares
+          are in proportion to its size. By 5, since an epoch goes on until no candidate is left.
+        - No sample is overtaken by more than look_ahead - 1 others of its task, so nothing is starved: by 1.
+        - A pack never exceeds its capacity, and is never empty.
+        - The stream is a function of recipe, lengths and number of packs drawn; `state_dict` holds all else, in
+          integers, so that it resumes to the bit in O(look_ahead) whatever the position.
+
+    Over any 50 packs in a row shares are controlled (by 4), not guaranteed: no attempt may succeed if single samples
+    are a large part of what a task may have in the span. Departures are at most 0.01 in all mixtures that the tests
+    generate; the worst found elsewhere is 0.0124 (log-normal lengths, shares .7, .2, .08, .02). With one sample a
+    pack nothing is tried again, and the deficits alone keep the shares.
+
+    Cost: O(T + log look_ahead) for a sample, and O(T look_ahead) for an attempt, which works on copies.
+
+    Args:
+        split: the samples.
+        recipe: see `Recipe`.
+
+    Source: deficit round robin, Shreedhar and Varghese, IEEE/ACM Transactions on Networking 4(3), 1996 (there the
+    quantum is fixed; here the deficit grows continuously with the share).
     """
 
     def __init__(self, split: Split, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.unit = recipe.unit
-        orders = [
-            Order(split.lengths(task), seed=recipe.seed, task=task, by_tokens=self.unit is None)
-            for task in range(split.num_tasks)
-        ]
-        self.windows = [Window(order, recipe.look_ahead) for order in orders]
-        self.past: deque[list[int]] = deque([[0] * split.num_tasks], maxlen=SPAN)
+        self.tokens_per_sample = recipe.tokens_per_sample
+        self._split = split
+        self.history: deque[list[int]] = deque([[0] * split.num_tasks], maxlen=SPAN)  # totals after each pack
         self.epoch = 0
+        self._shuffle_by(split.tasks)
         self._open_epoch()
+
+    def _shuffle_by(self, names: Sequence[str]) -> None:
+        """Shuffle every task by its place in `names`, the tasks in the order of the run that began the stream."""
+        self._names = list(names)
+        self.look_aheads = [
+            LookAhead(
+                Shuffle(
+                    self._split.lengths(task),
+                    seed=self.recipe.seed,
+                    task=self._names.index(name),
+                    by_tokens=self.tokens_per_sample is None,
+                ),
+                self.recipe.look_ahead,
+            )
+            for task, name in enumerate(self._split.tasks)
+        ]
 
     @property
     def drawn(self) -> list[int]:
-        """[T] tokens (or samples) drawn so far."""
-        return self.past[-1]
+        """[T], tokens (or samples) drawn so far."""
+        return self.history[-1]
 
     @property
     def rates(self) -> list[float]:
-        """[T] shares that hold now."""
+        """[T], shares that hold now."""
         return self.recipe.shares.rates(sum(self.drawn))
 
     @property
     def finished(self) -> bool:
-        """Whether this epoch has nothing left."""
-        return not any(window.entries for window in self.windows)
+        """Whether nothing is left of this epoch."""
+        return not any(look_ahead.candidates for look_ahead in self.look_aheads)
 
     @property
-    def over(self) -> bool:
-        """Whether there is nothing left at all, because of limits to how often tasks may be repeated."""
-        return self.finished and (self.epoch + 1) * self.recipe.epoch >= self.recipe.shares.end
+    def exhausted(self) -> bool:
+        """Whether nothing is left at all, because the repeats of every task are limited."""
+        return self.finished and (self.epoch + 1) * self.recipe.epoch_size >= self.recipe.shares.end
 
     def next_epoch(self) -> None:
-        """Begin the next epoch. Raises UserError if there is none."""
-        if self.over:
-            raise UserError("every task has been repeated as often as data.tasks.<task>.repeat allows")
+        """Begin the next epoch.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.exhausted:
+            raise UserError(
+                f"every task has been repeated as often as data.tasks.<task>.repeat allows, in {self.epoch + 1} epochs"
+            )
         self.epoch += 1
         self._open_epoch()
 
     def _open_epoch(self) -> None:
-        """Let the windows look as far as this epoch goes."""
+        """Let each task be drawn up to its quota at the end of this epoch."""
         shares = self.recipe.shares
-        due = shares.due(min((self.epoch + 1) * self.recipe.epoch, shares.end))
-        for window, amount in zip(self.windows, due, strict=True):
-            window.place(window.cursor, window.taken, max(window.cursor, window.order.position(amount)))
+        quotas = shares.quota(min((self.epoch + 1) * self.recipe.epoch_size, shares.end))
+        for ahead, quota in zip(self.look_aheads, quotas, strict=True):
+            ahead.seek(ahead.cursor, ahead.taken, max(ahead.cursor, ahead.shuffle.position(quota)))
 
     def borrow(self, task: int) -> None:
-        """Let a task that has nothing left in this epoch have a sample of the next."""
-        window = self.windows[task]
-        if not window.entries:
-            window.place(window.cursor, window.taken, window.end + 1)
+        """Let a task that has nothing left of this epoch have a sample of the next."""
+        ahead = self.look_aheads[task]
+        if not ahead.candidates:
+            ahead.seek(ahead.cursor, ahead.taken, ahead.end + 1)
 
-    def draw(self, first: Sequence[int] = ()) -> list[Drawn]:
-        """The next pack, with a sample of each of the tasks `first`. It must not be finished."""
+    def draw(self, required: Sequence[int] = ()) -> list[PackedSample]:
+        """The next pack, with a sample of each of the tasks `required`; only while the epoch is not finished.
+
+        Raises:
+            UserError: the required samples do not fit into one pack.
+        """
         assert not self.finished
-        lacks = self._lacks(self.drawn)
+        deficits = self._deficits(self.drawn)
         attempts: list[tuple[float, Packer]] = []
-        for _ in range(1 if self.recipe.alone else TRIES):
-            packer = self._packed(lacks, first)
-            strays = self._strays(packer)
-            attempts.append((max(map(abs, strays)), packer))
-            if attempts[-1][0] <= STRAY:
+        for _ in range(1 if self.recipe.one_per_pack else ATTEMPTS):
+            packer = self._filled(deficits, required)
+            shortfalls = self._shortfalls(packer)
+            attempts.append((max(map(abs, shortfalls)), packer))
+            if attempts[-1][0] <= TOLERANCE:
                 break
-            half = SPAN * self.recipe.room / (self.unit or 1) / 2
-            lacks = [lack + half * stray for lack, stray in zip(lacks, strays, strict=True)]
+            half = SPAN * self.recipe.capacity / (self.tokens_per_sample or 1) / 2  # of the span
+            deficits = [deficit + half * short for deficit, short in zip(deficits, shortfalls, strict=True)]
         _, best = min(attempts, key=lambda attempt: attempt[0])
-        self.windows = best.windows
-        self.past.append(self._after(best))
+        self.look_aheads = best.look_aheads
+        self.history.append(self._after(best))
         return best.pack
 
-    def _packed(self, lacks: list[float], first: Sequence[int]) -> Packer:
-        """A pack drawn from copies of the windows."""
-        slack = STRAY * SPAN * self.recipe.room / (self.unit or 1) / 2
-        packer = Packer([window.copy() for window in self.windows], lacks, self.rates, self.unit, slack)
-        room = packer.require(first, self.recipe.room)
-        if not self.recipe.alone:
-            packer.fill(room)
+    def _filled(self, deficits: list[float], required: Sequence[int]) -> Packer:
+        """A pack, drawn from copies of the look-aheads."""
+        overdraft = TOLERANCE * SPAN * self.recipe.capacity / (self.tokens_per_sample or 1) / 2
+        copies = [ahead.copy() for ahead in self.look_aheads]
+        packer = Packer(copies, deficits, self.rates, self.tokens_per_sample, overdraft)
+        capacity = packer.require(required, self.recipe.capacity)
+        if not self.recipe.one_per_pack:
+            packer.fill(capacity)
         elif not packer.pack:
-            packer.one()
+            packer.add_head()
         return packer
 
     def _after(self, packer: Packer) -> list[int]:
-        """[T] tokens (or samples) drawn with this pack."""
+        """[T], tokens (or samples) drawn with this pack."""
         drawn = list(self.drawn)
         for sample in packer.pack:
-            drawn[sample.task] += sample.length if self.unit is None else 1
+            drawn[sample.task] += sample.length if self.tokens_per_sample is None else 1
         return drawn
 
-    def _lacks(self, drawn: list[int]) -> list[float]:
-        """[T] how much less than is due to it each task has had."""
-        due = self.recipe.shares.due(sum(drawn))
-        return [d - had for d, had in zip(due, drawn, strict=True)]
+    def _deficits(self, drawn: list[int]) -> list[float]:
+        """[T], quota minus what was drawn of each task."""
+        quotas = self.recipe.shares.quota(sum(drawn))
+        return [quota - had for quota, had in zip(quotas, drawn, strict=True)]
 
-    def _strays(self, packer: Packer) -> list[float]:
-        """[T] by how much of the last SPAN packs, with this one, each task is below its share of them."""
-        if len(self.past) < SPAN:
-            return [0.0] * len(self.windows)
-        before, after = self.past[0], self._after(packer)
+    def _shortfalls(self, packer: Packer) -> list[float]:
+        """[T], by how much each task is below its share of the last SPAN packs, this one included."""
+        if len(self.history) < SPAN:
+            return [0.0] * len(self.look_aheads)
+        before, after = self.history[0], self._after(packer)
         span = sum(after) - sum(before)
-        return [(a - b) / span for a, b in zip(self._lacks(after), self._lacks(before), strict=True)]
+        return [(a - b) / span for a, b in zip(self._deficits(after), self._deficits(before), strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Integers: the epoch, each task's cursor and what is taken beyond it, what was drawn in the last packs."""
+        """Names of the tasks and integers: the epoch, cursor and taken of each task, the totals of the last packs."""
+        order = [self._split.tasks.index(name) for name in self._names]
         return {
+            "tasks": list(self._names),
             "epoch": self.epoch,
-            "cursors": [window.cursor for window in self.windows],
-            "taken": [hex(window.taken) for window in self.windows],
-            "past": [list(drawn) for drawn in self.past],
+            "cursors": [self.look_aheads[task].cursor for task in order],
+            "taken": [hex(self.look_aheads[task].taken) for task in order],
+            "past": [[drawn[task] for task in order] for drawn in self.history],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there, at once."""
+        """Continue from there; tasks are matched by name, and each keeps its shuffle whatever its place is now."""
+        names = state.get("tasks", self._split.tasks)  # states of earlier versions have none
+        place = [names.index(name) for name in self._split.tasks]
         self.epoch = state["epoch"]
-        self.past = deque((list(drawn) for drawn in state["past"]), maxlen=SPAN)
-        for window, cursor, taken in zip(self.windows, state["cursors"], state["taken"], strict=True):
-            window.cursor, window.taken = cursor, int(taken, 16)
+        self.history = deque(([drawn[i] for i in place] for drawn in state["past"]), maxlen=SPAN)
+        self._shuffle_by(names)
+        for ahead, i in zip(self.look_aheads, place, strict=True):
+            ahead.cursor, ahead.taken = state["cursors"][i], int(state["taken"][i], 16)
         self._open_epoch()

@@ -9,12 +9,12 @@ from mftcoder.data.corpus.tables import SCHEMA, Split, Table
 def table(tmp_path):
     """Two batches, the first of them empty as those of unusable records are: rows of 3, 1 and 2 tokens."""
     rows = [([7, 8, 9], [False, True, True], 2, 0, 11), ([5], [False], 0, 1, 12), ([1, 2], [False, True], 1, 0, 2**63)]
-    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+    with pa.OSFile(str(tmp_path / "table.arrow"), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         for part in ([], rows[:2], rows[2:]):
             columns = [[row[i] for row in part] for i in range(5)]
             arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
-    return Table(tmp_path / "t.arrow")
+    return Table(tmp_path)
 
 
 def test_a_table_knows_its_rows_without_reading_them(table):
@@ -43,6 +43,6 @@ def test_a_split_numbers_its_own_rows(table, tmp_path):
 
 
 def test_an_empty_table_is_a_table(tmp_path):
-    with pa.OSFile(str(tmp_path / "e.arrow"), "wb") as file, pa.ipc.new_file(file, SCHEMA):
+    with pa.OSFile(str(tmp_path / "table.arrow"), "wb") as file, pa.ipc.new_file(file, SCHEMA):
         pass
-    assert len(Table(tmp_path / "e.arrow").lengths) == 0
+    assert len(Table(tmp_path).lengths) == 0

@@ -37,7 +37,7 @@ def worst(packs, shares, by_tokens=True):
 @settings(deadline=None)
 def test_an_epoch_of_natural_shares_holds_every_sample_once(lengths, seed, ahead, alone):
     split = memory_split(lengths)
-    stream = Stream(split, natural(split, seed=seed, look_ahead=ahead, alone=alone))
+    stream = Stream(split, natural(split, seed=seed, look_ahead=ahead, one_per_pack=alone))
     everything = sorted((task, row, n) for task, some in enumerate(lengths) for row, n in enumerate(some))
     for epoch in range(3):
         packs = epoch_of(stream)
@@ -71,7 +71,7 @@ def test_a_resumed_stream_goes_on_as_if_it_had_never_stopped(lengths, seed, befo
 @pytest.mark.parametrize("room", [1024, 4096])
 def test_shares_of_tokens_hold_over_any_fifty_packs(shares, room):
     split = memory_split([skewed(task, 1500, 1000) for task in range(5)])
-    recipe = natural(split, shares=Shares([(0.0, shares)], [inf] * 5), room=room, look_ahead=128, epoch=1e9)
+    recipe = natural(split, shares=Shares([(0.0, shares)], [inf] * 5), capacity=room, look_ahead=128, epoch_size=1e9)
     stream = Stream(split, recipe)
     packs = [stream.draw() for _ in range(600)]
     assert worst(packs, shares) <= 0.01
@@ -102,20 +102,20 @@ def test_any_shares_of_any_number_of_tasks_hold(mixture, seed):
     shares, lengths = mixture
     split = memory_split(lengths)
     endless = Shares([(0.0, shares)], [inf] * len(shares))
-    stream = Stream(split, natural(split, shares=endless, room=512, look_ahead=128, epoch=1e9, seed=seed))
+    stream = Stream(split, natural(split, shares=endless, capacity=512, look_ahead=128, epoch_size=1e9, seed=seed))
     assert worst([stream.draw() for _ in range(150)], shares) <= 0.01
 
 
 def test_a_task_that_alone_fills_up_packs_gets_no_more_than_its_share():
     split = memory_split([[length] * 300 for length in (118, 216, 77, 99)])
     shares = [0.104, 0.585, 0.008, 0.303]
-    stream = Stream(split, natural(split, shares=Shares([(0.0, shares)], [inf] * 4), room=512, epoch=1e9))
+    stream = Stream(split, natural(split, shares=Shares([(0.0, shares)], [inf] * 4), capacity=512, epoch_size=1e9))
     assert worst([stream.draw() for _ in range(100)], shares) <= 0.01
 
 
 def test_they_hold_too_over_the_end_of_an_epoch():
     split = memory_split([skewed(task, n, 1000) for task, n in enumerate([300, 200, 100])])
-    recipe = natural(split, room=1024, look_ahead=128)
+    recipe = natural(split, capacity=1024, look_ahead=128)
     stream = Stream(split, recipe)
     packs = epoch_of(stream)
     stream.next_epoch()
@@ -126,8 +126,10 @@ def test_they_hold_too_over_the_end_of_an_epoch():
 def test_shares_of_samples_hold_over_any_fifty_packs():
     split = memory_split([skewed(0, 900, 1000), skewed(1, 900, 250)])
     unit = (split.num_tokens(0) + split.num_tokens(1)) / 1800
-    recipe = natural(split, shares=Shares([(0.0, [0.3, 0.7])], [inf, inf]), unit=unit, room=1024, look_ahead=128)
-    stream = Stream(split, replace(recipe, epoch=1000.0))
+    recipe = natural(
+        split, shares=Shares([(0.0, [0.3, 0.7])], [inf, inf]), tokens_per_sample=unit, capacity=1024, look_ahead=128
+    )
+    stream = Stream(split, replace(recipe, epoch_size=1000.0))
     packs = epoch_of(stream)
     assert worst(packs, [0.3, 0.7], by_tokens=False) <= 0.01
     tasks = [sample.task for pack in packs for sample in pack]
@@ -138,7 +140,7 @@ def test_shares_of_samples_hold_over_any_fifty_packs():
 def test_stages_change_the_shares_at_their_totals():
     split = memory_split([skewed(task, 500, 100) for task in range(2)])
     shares = Shares([(0.0, [0.8, 0.2]), (20_000.0, [0.1, 0.9])], [inf, inf])
-    stream = Stream(split, natural(split, shares=shares, room=256, epoch=40_000.0))
+    stream = Stream(split, natural(split, shares=shares, capacity=256, epoch_size=40_000.0))
     for total, due in ((20_000, [16_000, 4_000]), (40_000, [18_000, 22_000])):
         while sum(stream.drawn) < total and not stream.finished:
             stream.draw()
@@ -148,13 +150,13 @@ def test_stages_change_the_shares_at_their_totals():
 def test_a_task_that_has_run_out_is_drawn_no_more_and_all_run_out_in_the_end():
     split = memory_split([[10] * 4, [10] * 10])
     shares = Shares([(0.0, [0.5, 0.5])], [40, 200])
-    stream = Stream(split, natural(split, shares=shares, epoch=140.0))
+    stream = Stream(split, natural(split, shares=shares, epoch_size=140.0))
     first = [sample.task for pack in epoch_of(stream) for sample in pack]
     assert (first.count(0), first.count(1)) == (4, 10)
-    assert not stream.over
+    assert not stream.exhausted
     stream.next_epoch()
     assert [sample.task for pack in epoch_of(stream) for sample in pack] == [1] * 10
-    assert stream.over
+    assert stream.exhausted
     with pytest.raises(UserError, match="repeat allows"):
         stream.next_epoch()
 
@@ -162,7 +164,7 @@ def test_a_task_that_has_run_out_is_drawn_no_more_and_all_run_out_in_the_end():
 def test_the_oldest_sample_is_never_overtaken_by_more_than_the_look_ahead():
     split = memory_split([skewed(0, 400, 60)])
     stream = Stream(split, natural(split, look_ahead=16))
-    order = stream.windows[0].order
+    order = stream.look_aheads[0].shuffle
     place = {order.row(position): position for position in range(400)}
     at = [place[sample.row] for pack in epoch_of(stream) for sample in pack]
     assert all(position < min(at[i:]) + 16 for i, position in enumerate(at))

@@ -30,7 +30,7 @@ def run(tokenizer, source, directory, *, num_workers=0, too_long="truncate", seq
     directory.mkdir()
     tokeniser = Tokeniser(template(), tokenizer, source, seq_length, too_long)
     fates, faults = tokenise(tokeniser, directory, name="task", limit=None, num_workers=num_workers)
-    return Table(directory / TABLE), fates, faults
+    return Table(directory), fates, faults
 
 
 def record(question, *answers):

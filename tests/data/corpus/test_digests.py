@@ -2,11 +2,7 @@
 
 import json
 
-import numpy as np
-
 from mftcoder.cli import config
-from mftcoder.data.corpus.contents import digests
-from mftcoder.data.corpus.tables import Corpus
 
 TASKS = ("code", "talk")
 
@@ -26,7 +22,7 @@ def made(root, tokenizer, *overrides):
     tree = config.load("data=folders", f"data.paths=[{paths}]", "data.data_split=[1,0,0]", *overrides)
     template = config.build(tree["template"])
     data = config.build(tree["data"])
-    return digests(data.load(tokenizer=tokenizer, template=template, seed=0, cache_dir=root / "cache"))
+    return data.load(tokenizer=tokenizer, template=template, cache_dir=root / "cache").digests()
 
 
 def test_equal_tokens_have_equal_digests_and_a_changed_word_another(tmp_path, tokenizer):
@@ -37,7 +33,3 @@ def test_equal_tokens_have_equal_digests_and_a_changed_word_another(tmp_path, to
     assert changed["code"] == first["code"]
     assert changed["talk"] != first["talk"]
     assert made(tmp_path / "a", tokenizer, "template=alpaca") != first
-
-
-def test_what_is_not_from_the_cache_has_none():
-    assert digests(Corpus(["code"], [1.0], *np.zeros((3, 1)), report={"code": {"used": 1}})) == {}
