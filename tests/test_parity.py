@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +17,7 @@ from typing import Any
 import parity_cases as toy
 import pytest
 import torch
+from ranks import on_ranks
 from safetensors.torch import load_file
 
 from mftcoder.storage import serialize
@@ -45,37 +42,16 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-def in_processes(engine: str, dtype: str, work: Path) -> None:
-    """Run all cases of a setting; the output of a failing rank is the message."""
-    number = toy.variant(engine).processes
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    place = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # DeepSpeed looks for ninja.
-    command = [sys.executable, str(toy.ROOT / "tests" / "support" / "parity_cases.py"), engine, dtype, str(work)]
-    logs = [work / f"{engine.replace('/', '-')}-{rank}.log" for rank in range(number)]
-    ranks = []
-    for rank, log in enumerate(logs):
-        own = {"PATH": path, "PYTHONPATH": str(toy.ROOT), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        with log.open("w") as file:
-            ranks.append(subprocess.Popen(command, env={**os.environ, **place, **own}, stdout=file, stderr=file))
-    try:
-        codes = [rank.wait(timeout=600) for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert codes == [0] * number, "\n".join(log.read_text()[-4000:] for log in logs)
-
-
 @pytest.fixture(scope="session")
 def results(work: Path) -> Callable[[str], Path]:
     """The directory with what an engine made, which runs when it is first asked for."""
 
     @cache
     def run(engine: str) -> Path:
-        in_processes(engine, DTYPES[engine], work)
-        return work / engine.replace("/", "-")
+        out = work / engine.replace("/", "-")
+        out.mkdir()
+        on_ranks(toy.variant(engine).processes, lambda: toy.on_this_rank(engine, DTYPES[engine], work), out)
+        return out
 
     return run
 

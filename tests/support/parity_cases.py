@@ -1,4 +1,4 @@
-"""Trains the same toy on any engine; as a script, on one rank of several: parity_cases.py SETTING DTYPE WORK.
+"""Trains the same toy on any engine, on one rank or on one of several.
 
 A setting is an engine, or one in a variant, as ddp/2 or fsdp2/whole.
 """
@@ -6,8 +6,6 @@ A setting is an engine, or one in a variant, as ddp/2 or fsdp2/whole.
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -232,9 +230,8 @@ def resume(trainer: Trainer, case: Case, source: Path, out: Path) -> None:
     save(trainer.engine, out / "resumed")
 
 
-def main() -> None:
-    setting, dtype, work = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    torch.set_num_threads(1)
+def on_this_rank(setting: str, dtype: str, work: Path) -> None:
+    """All cases of a setting, and what each makes of the state that one process has saved."""
     engine = make_engine(setting)
     engine.start(seed=0)
     for key, case in cases(setting).items():
@@ -242,9 +239,3 @@ def main() -> None:
         train(make_trainer(engine, case, dtype, work), case, out)
         resume(make_trainer(engine, case, dtype, work), case, work / f"single-{dtype}" / key, out)
     engine.finish()
-    sys.stdout.flush()
-    os._exit(0)  # Gloo's threads sometimes abort the interpreter's own exit.
-
-
-if __name__ == "__main__":
-    main()
