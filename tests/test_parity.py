@@ -7,17 +7,17 @@ PyTorch's engines agree in float64 to 1e-12; DeepSpeed trains in float32, in whi
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import parity_cases as toy
 import pytest
 import torch
-from ranks import on_ranks
+from ranks import on_ranks, once, shared
 from safetensors.torch import load_file
 
 from mftcoder.storage import serialize
@@ -29,16 +29,29 @@ PAIRS = [(engine, key) for engine in DTYPES for key in toy.cases(engine)]
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The models, and what one process makes of them."""
-    work = tmp_path_factory.mktemp("parity")
+def single(work: Path) -> None:
+    """What one process makes of the models."""
     toy.make_models(work)
     for dtype in set(DTYPES.values()):
         for key, case in toy.CASES.items():
             engine = toy.make_engine("single")
             engine.start(seed=0)
             toy.train(toy.make_trainer(engine, case, dtype, work), case, work / f"single-{dtype}" / key)
+
+
+def several(engine: str, work: Path) -> None:
+    """What as many forked processes as the setting has make of them."""
+    if engine.startswith("zero"):
+        importlib.import_module("deepspeed")  # Once for all that are forked.
+    dtype = DTYPES[engine]
+    on_ranks(toy.variant(engine).processes, lambda: toy.on_this_rank(engine, dtype, work), work / "logs" / engine)
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of all processes of pytest, with the models and what one process makes of them."""
+    work = shared(tmp_path_factory) / "parity"
+    once(work / "single", lambda: single(work))
     return work
 
 
@@ -46,11 +59,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(work: Path) -> Callable[[str], Path]:
     """The directory with what an engine made, which runs when it is first asked for."""
 
-    @cache
     def run(engine: str) -> Path:
         out = work / engine.replace("/", "-")
-        out.mkdir()
-        on_ranks(toy.variant(engine).processes, lambda: toy.on_this_rank(engine, DTYPES[engine], work), out)
+        once(out, lambda: several(engine, work))
         return out
 
     return run

@@ -1,4 +1,4 @@
-"""Runs a job on the ranks of a group of forked processes: they have everything imported already."""
+"""Runs a job on the ranks of a group of forked processes, which have everything imported; once for all of pytest."""
 
 from __future__ import annotations
 
@@ -13,6 +13,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import pytest
+from filelock import FileLock
+
+
+def shared(factory: pytest.TempPathFactory) -> Path:
+    """The directory that the processes of one pytest have in common."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+def once(name: Path, job: Callable[[], object]) -> None:
+    """Do `job` in the first process of pytest that asks for `name`; all fail where it fails."""
+    name.parent.mkdir(parents=True, exist_ok=True)
+    ended = name.with_name(f"{name.name}.ended")
+    with FileLock(f"{name}.lock"):
+        if not ended.exists():
+            try:
+                job()
+                ended.touch()
+            except BaseException:
+                ended.write_text(traceback.format_exc(), encoding="utf-8")
+                raise
+    assert not (failure := ended.read_text(encoding="utf-8")), failure
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -23,6 +47,7 @@ def free_port() -> int:
 def on_ranks(number: int, job: Callable[[], object], logs: Path, *, seconds: float = 600) -> None:
     """Do `job` on every rank, as torchrun's processes would; the output of failing ranks is the message."""
     world = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    logs.mkdir(parents=True)
     files = [logs / f"rank-{rank}.log" for rank in range(number)]
     sys.stdout.flush()
     left, codes = {}, {}
