@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -85,6 +86,7 @@ def _be_rank(place: dict[str, str], file: Path, job: Callable[[], object]) -> No
         path = [str(Path(sys.executable).parent), os.environ["PATH"]]  # DeepSpeed looks for ninja.
         os.environ |= {**place, "PATH": os.pathsep.join(path)}
         warnings.simplefilter("default")  # As in a process of its own; pytest makes errors of them.
+        gc.freeze()  # What was imported stays: collections need not look at it.
         job()
         code = 0
     except BaseException:
