@@ -110,11 +110,11 @@ def factorised(update: Tensor | LowRank, rank: int) -> tuple[LowRank, float]:
     total = values.square().sum()
     error = float((values[rank:].square().sum() / total).sqrt()) if total > 0 else 0.0
     product = LowRank(kept[:, None] * v[:rank], u[:, :rank] * kept)
-    return _padded(product, rank), error
+    return padded(product, rank), error
 
 
-def _padded(product: LowRank, rank: int) -> LowRank:
-    """Of exactly this rank, with zeros where there is not so much of it."""
+def padded(product: LowRank, rank: int) -> LowRank:
+    """The same matrix as a product of a rank that is as large or larger, filled up with zeros."""
     missing = rank - len(product.down)
     down, up = product
     return LowRank(torch.nn.functional.pad(down, (0, 0, 0, missing)), torch.nn.functional.pad(up, (0, missing)))

@@ -74,7 +74,7 @@ def find(
     Raises:
         UserError: there is no such checkpoint, or it is damaged.
     """
-    weights = None if checkpoint is None else _weights(Path(checkpoint))
+    weights = None if checkpoint is None else weights_of(checkpoint)
     if weights is None and quantization == "run":
         quantization = None
     return SavedModel(
@@ -130,8 +130,13 @@ def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
     return adapted
 
 
-def _weights(path: Path) -> Path:
-    """The directory of the weights that `path`, a run's, a step's, a pointer's or any other, stands for."""
+def weights_of(checkpoint: str) -> Path:
+    """The directory of the weights that a checkpoint names: a run, a step, a pointer, or any other directory.
+
+    Raises:
+        UserError: there are none, or they are damaged.
+    """
+    path = Path(checkpoint)
     pointer = path / resumption.STEPS / "latest" if path.is_dir() else path
     if pointer.is_file():
         path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
