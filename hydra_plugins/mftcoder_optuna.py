@@ -39,7 +39,7 @@ class OptunaSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Sweeper.setup."""
         self.hydra_context = hydra_context
-        self.config = config
+        self.config = self._own = config
         self._sweep_dir = Path(config.hydra.sweep.dir)
         self._parser = OverridesParser.create(config_loader=hydra_context.config_loader)
         self._launcher = Plugins.instance().instantiate_launcher(
@@ -52,13 +52,14 @@ class OptunaSweeper(Sweeper):
         Raises UserError as soon as one completes without a metric.
         """
         from mftcoder.launch.study import Study
+        from mftcoder.launch.sweep import without_secrets
 
         self._check()
         fixed, space = self._read(arguments)
         self.validate_batch_is_legal([fixed + words for words in _samples(space)])
         self._sweep_dir.mkdir(parents=True, exist_ok=True)
         study = Study(self._sweep_dir, space, fixed, seed=self.seed)
-        OmegaConf.save(self.config, self._sweep_dir / "multirun.yaml")
+        OmegaConf.save(without_secrets(self._own), self._sweep_dir / "multirun.yaml")
         jobs: list[JobReturn] = []
         failed: list[JobReturn] = []
         while study.completed + len(failed) < self.n_trials:

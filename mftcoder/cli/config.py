@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from mftcoder.cli.secrets import EXTRA_NAMES
 from mftcoder.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def check(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     if own and (here := os.getcwd()) not in sys.path:
         sys.path.append(here)  # What is trusted may lie where the command was typed.
     meant = partial(elsewhere, tree=tree, conf=conf_dir())
-    schema = Schema(trusted=TRUSTED, users=own, absent=RUNTIME, extra=(TRUSTED_TARGETS,), elsewhere=meant)
+    schema = Schema(trusted=TRUSTED, users=own, absent=RUNTIME, extra=(TRUSTED_TARGETS, EXTRA_NAMES), elsewhere=meant)
     if faults := list(schema.component(tree)) or list(_impossible(tree)):
         raise ConfigError(faults)
     return tree

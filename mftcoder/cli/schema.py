@@ -15,6 +15,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
 from mftcoder.cli.names import Meant
+from mftcoder.cli.secrets import MASK, is_secret
 
 TARGET, PARTIAL, MISSING = "_target_", "_partial_", "???"
 VERBS = "mftcoder.verbs"
@@ -306,7 +307,8 @@ def _missing(path: str, wanted: Any) -> str:
 def _mismatch(value: Any, path: str, wanted: Any) -> str:
     choices = [choice for arm in _arms(wanted) if get_origin(arm) is Literal for choice in get_args(arm)]
     remedy = _similar(value, [c for c in choices if isinstance(c, str)]) or _choose(path, wanted)
-    return f"{path}: {value!r} is not {describe(wanted)}{remedy}"
+    shown = MASK if is_secret(path.rpartition(".")[2]) else repr(value)
+    return f"{path}: {shown} is not {describe(wanted)}{remedy}"
 
 
 def _choose(path: str, wanted: Any) -> str:

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from mftcoder.cli import config, next_steps, secrets
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 run_directory.register_resolvers()  # Launchers such as joblib's import `task` in processes that have not seen our main.
 
 TRAIN = "mftcoder.verbs.train.train"
+REQUEUED = 60  # seconds that a run which resumes waits for another that is ending in its directory
 SHOWN_LINES = 40  # of the log of a rank that is not on the console
 
 
@@ -42,6 +44,30 @@ class Shape:
     num_processes: int
     num_nodes: int
     rendezvous: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as it was asked for.
+
+    Args:
+        tree: the checked configuration.
+        shape: its processes.
+        run_dir: its directory.
+        overrides: the words of the command line.
+        sweep: whether it is one of a sweep, which are in processes of their own and may have been completed before.
+    """
+
+    tree: dict[str, Any]
+    shape: Shape
+    run_dir: Path
+    overrides: list[str]
+    sweep: bool
+
+    @property
+    def patience(self) -> float:
+        """Seconds that it waits for another process in its directory: a requeued job for its dying predecessor."""
+        return REQUEUED if self.tree.get("resume") in ("auto", "latest") else 0
 
 
 def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
@@ -60,12 +86,12 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
         shape = fit(tree, world.find(os.environ))
     except ConfigError as error:
         if sweep:
-            status.fail(run_dir, reason=str(error), rank=0)
+            _note_refusal(run_dir, cfg, list(hydra.overrides.task), error)
             raise
         run_directory.discard(run_dir)
         raise Refused(error) from error
     try:
-        metric = _launch(tree, shape, run_dir, sweep, meeting)
+        metric = _launch(Job(tree, shape, run_dir, list(hydra.overrides.task), sweep), meeting)
         if not sweep and tree["_target_"] == TRAIN:
             print(next_steps.after_training(run_dir))
         return metric
@@ -107,43 +133,61 @@ def _on_this_machine(name: str) -> int:
     return max(1, torch.cuda.device_count()) if name == "num_processes" else 1
 
 
-def _launch(tree: dict[str, Any], shape: Shape, run_dir: Path, sweep: bool, meeting: Meeting | None) -> float | None:
-    before = status.read(run_dir)
-    if sweep and before is not None and before.state == "completed":
-        print(f"{run_dir} was completed before", file=sys.stderr)
-        return before.metric
-    if shape.num_nodes > 1 and meeting is None:
-        return _on_nodes(tree, shape, run_dir)
-    run_directory.begin(run_dir, tree)
-    if meeting is not None:
-        meeting.hand(run_dir=str(run_dir), tree=tree)
-    elif sweep or shape.num_processes > 1:
-        return _in_workers(tree, shape, run_dir)
-    return work(tree, run_dir)
+def _note_refusal(run_dir: Path, cfg: DictConfig, overrides: list[str], error: ConfigError) -> None:
+    """Leave word of a job of a sweep that cannot run, unless another process has its directory, or it was completed."""
+    tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    hidden, names = secrets.values(tree), tree.get(secrets.EXTRA_NAMES) or ()
+    with suppress(UserError), run_directory.owned(run_dir):
+        if (before := status.read(run_dir)) is None or before.state != "completed":
+            run_directory.note_overrides(run_dir, [secrets.masked_override(w, hidden, names) for w in overrides])
+            status.update(run_dir, state="failed", reason=secrets.scrub(str(error), hidden), rank=0)
 
 
-def _on_nodes(tree: dict[str, Any], shape: Shape, run_dir: Path) -> float | None:
+def _launch(job: Job, meeting: Meeting | None) -> float | None:
+    if job.shape.num_nodes > 1 and meeting is None:
+        return _on_nodes(job)
+    with run_directory.owned(job.run_dir, patience=job.patience):
+        before = status.read(job.run_dir)
+        if job.sweep and before is not None and before.state == "completed":
+            print(f"{job.run_dir} was completed before", file=sys.stderr)
+            return before.metric
+        sha256 = run_directory.begin(job.run_dir, job.tree, job.overrides)
+        if meeting is not None:
+            meeting.hand(run_dir=str(job.run_dir), tree=job.tree)
+        elif job.sweep or job.shape.num_processes > 1:
+            return _in_workers(job, job.run_dir, sha256)
+        return work(job.tree, job.run_dir)
+
+
+def _on_nodes(job: Job) -> float | None:
     """The same command was given on several machines: the one that the others meet at decides the directory."""
-    host, _, port = str(shape.rendezvous).rpartition(":")
-    meeting = Meeting.at(host, int(port), shape.num_nodes)
-    if meeting.serves:
-        run_directory.begin(run_dir, tree)
-        meeting.hand(run_dir=str(run_dir))
-    else:
-        own, run_dir = run_dir, Path(meeting.receive()["run_dir"])
-        if own != run_dir:
-            run_directory.discard(own)
-    return _in_workers(tree, shape, run_dir, serves=meeting.serves)
+    host, _, port = str(job.shape.rendezvous).rpartition(":")
+    meeting = Meeting.at(host, int(port), job.shape.num_nodes)
+    if not meeting.serves:
+        told = meeting.receive()
+        if job.run_dir != (run_dir := Path(told["run_dir"])):
+            run_directory.discard(job.run_dir)
+        return _in_workers(job, run_dir, told["sha256"])
+    try:
+        with run_directory.owned(job.run_dir, patience=job.patience):
+            sha256 = run_directory.begin(job.run_dir, job.tree, job.overrides)
+            meeting.hand(run_dir=str(job.run_dir), sha256=sha256)
+            return _in_workers(job, job.run_dir, sha256, serves=True)
+    except UserError as error:
+        if not meeting.handed:
+            meeting.hand_error(error)
+        raise
 
 
-def _in_workers(tree: Mapping[str, Any], shape: Shape, run_dir: Path, *, serves: bool = False) -> float | None:
+def _in_workers(job: Job, run_dir: Path, sha256: str, *, serves: bool = False) -> float | None:
     from mftcoder.launch.elastic import run_workers
 
-    environment = {secrets.ENVIRONMENT: json.dumps(list(secrets.find(tree)))}
-    if shape.num_processes > 1:
-        threads = max(1, (os.cpu_count() or 1) // shape.num_processes)
+    hidden = {"sha256": sha256, "hidden": secrets.find(job.tree)}
+    environment = {secrets.ENVIRONMENT: json.dumps(hidden)}
+    if job.shape.num_processes > 1:
+        threads = max(1, (os.cpu_count() or 1) // job.shape.num_processes)
         environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
-    ending = run_workers(run_dir, **vars(shape), serves=serves, environment=environment)
+    ending = run_workers(run_dir, **vars(job.shape), serves=serves, environment=environment)
     return _outcome(run_dir, ending)
 
 

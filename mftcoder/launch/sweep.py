@@ -3,28 +3,74 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import math
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.box import HEAVY_HEAD
 from typing_extensions import override
 
+from mftcoder.cli import secrets
+from mftcoder.core.errors import Refused, UserError
+from mftcoder.core.lock import Lock, LockedError
 from mftcoder.core.terminal import table, terminal
 from mftcoder.report.draw import draw
 from mftcoder.report.record import METRICS
 from mftcoder.storage import status
+from mftcoder.storage.run_directory import LOCK
 
 
 class Summary(Callback):
-    """Prints the table when the process ends, however the sweep went: Hydra has no word for a sweep that failed."""
+    """Keeps other sweeps out of the directory, and prints the table when the process ends, however the sweep went."""
 
     @override
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        atexit.register(show, Path(config.hydra.sweep.dir))
+        sweep_dir = Path(config.hydra.sweep.dir)
+        self._lock = _lock(sweep_dir)
+        logging.getLogger("hydra").addFilter(_masks)
+        for name in ("basic_launcher", "basic_sweeper"):
+            logging.getLogger(f"hydra._internal.core_plugins.{name}").addFilter(_masks)
+        atexit.register(show, sweep_dir)
+
+
+def _lock(sweep_dir: Path) -> Lock:
+    """The lock of a sweep's directory; raises Refused, which Hydra lets through, where another sweep has it."""
+    try:
+        sweep_dir.mkdir(parents=True, exist_ok=True)
+        return Lock(sweep_dir / LOCK)
+    except OSError as error:
+        raise Refused(UserError(f"hydra.sweep.dir={sweep_dir} cannot be written: {error}; choose another")) from error
+    except LockedError as error:
+        advice = "wait until it has ended, stop it, or take another directory"
+        raise Refused(UserError(f"hydra.sweep.dir={sweep_dir}: {error} runs a sweep in it; {advice}")) from error
+
+
+def _masks(record: logging.LogRecord) -> bool:
+    """Hydra lists the overrides of each job on the console."""
+    record.msg = " ".join(secrets.masked_override(word) for word in str(record.msg).split(" "))
+    return True
+
+
+def without_secrets(config: DictConfig) -> DictConfig:
+    """A copy of a sweep's configuration, for its multirun.yaml: what is typed, chosen and set, the secrets masked."""
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    hidden, names = secrets.values(tree), tree.get(secrets.EXTRA_NAMES) or ()
+    copy = deepcopy(config)
+    with read_write(copy), open_dict(copy):
+        for path, _, shown in secrets.find(tree):
+            node: Any = copy
+            for key in path[:-1]:
+                node = node[key]
+            node[path[-1]] = shown
+        for words in (copy.hydra.overrides.task, copy.hydra.overrides.hydra):
+            words[:] = [secrets.masked_override(word, hidden, names) for word in words]
+        copy.hydra.job.override_dirname = ""
+    return copy
 
 
 def show(sweep_dir: Path) -> None:

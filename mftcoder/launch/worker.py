@@ -47,7 +47,7 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
         raise
     except BaseException as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-        status.fail(run_dir, reason=f"{kind}{error}", rank=rank)
+        status.fail(run_dir, reason=secrets.scrub(f"{kind}{error}", secrets.values(tree)), rank=rank)
         raise
     else:
         if rank == 0:
@@ -89,9 +89,9 @@ def main() -> NoReturn:
     if sys.platform == "linux":  # If the launcher is killed, the worker is asked to stop.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     run_dir = Path(sys.argv[1])
-    hidden = json.loads(os.environ.get(secrets.ENVIRONMENT, "[]"))
+    told = json.loads(os.environ.pop(secrets.ENVIRONMENT))
     try:
-        work(secrets.restored(run_directory.read_config(run_dir), hidden), run_dir)
+        work(secrets.restored(run_directory.read_config(run_dir, told["sha256"]), told["hidden"]), run_dir)
     except Preempted:
         pass  # Exit with 0: after another code the agent would at once end ranks that are still leaving.
     except UserError as error:

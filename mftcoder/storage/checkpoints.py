@@ -13,12 +13,12 @@ may be killed at any moment: what has a name and agrees with its manifest is who
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep
 from mftcoder.engine.base import Engine
 from mftcoder.storage.identity import Identity
@@ -71,7 +71,8 @@ class Checkpoints:
         Raises:
             UserError: on all ranks, where another process trains in the directory or it cannot be written.
         """
-        lock = agree(engine, partial(claim, run_dir))
+        locks: list[Lock] = []
+        agree(engine, lambda: locks.append(claim(run_dir)))  # On rank 0 alone.
         return Session(
             identity=Identity(run_dir=run_dir, config=config, facts=facts),
             engine=engine,
@@ -81,5 +82,5 @@ class Checkpoints:
             saving_limit=self.saving_limit,
             keep=self.keep,
             asynchronous=self.asynchronous,
-            lock=lock if engine.rank == 0 else None,
+            lock=locks[0] if locks else None,
         )

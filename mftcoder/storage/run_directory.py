@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
-import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import yaml
 from mftcoder.cli import secrets
 from mftcoder.core.errors import UserError
 from mftcoder.core.files import write_text
+from mftcoder.core.lock import NOTE, Lock, LockedError
 from mftcoder.storage import resumption, status
 from mftcoder.storage.environment import describe
 
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONFIG, HYDRA, LOCK = "config.yaml", ".hydra", ".lock"
+WRITERS_LOCK = ".checkpoints.lock"
+LOCKS = {f"{lock}{end}" for lock in (LOCK, WRITERS_LOCK) for end in ("", NOTE)}
+PREDECESSORS = 60  # seconds that a start waits for the workers of an earlier one that are still saving
 
 
 def register_resolvers() -> None:
@@ -66,58 +68,107 @@ def short_hash(overrides: ListConfig) -> str:
 
 def discard(run_dir: Path) -> None:
     """Remove the directory of a run that could not begin, unless more is in it than what Hydra wrote."""
-    if {path.name for path in run_dir.iterdir()} <= {HYDRA, LOCK}:
+    if run_dir.is_dir() and {path.name for path in run_dir.iterdir()} <= {
+        HYDRA,
+        *(f"{lock}{end}" for lock in (LOCK, WRITERS_LOCK) for end in ("", NOTE)),
+    }:
         shutil.rmtree(run_dir)
 
 
-def hold(run_dir: Path) -> int:
-    """Keep other processes from training in a directory as long as this one lives, or until it closes what is returned.
+@contextmanager
+def owned(run_dir: Path, *, patience: float = 0) -> Iterator[None]:
+    """Keeps other starts from the directory of a run, from before anything is written until everything is.
 
-    The lock is POSIX's, which the system takes back however a process ends, over NFS too. It belongs to the process:
-    one that holds it gets it again, but gives it up with the first descriptor that it closes.
-    Raises UserError where another process has it, or the directory cannot be written.
+    A second start writes nothing. Where an earlier one is dead but its workers are still saving, it waits for them.
+
+    Args:
+        run_dir: made where it is missing.
+        patience: seconds to wait for an earlier start that is about to end, as where a scheduler has requeued a job.
+
+    Raises:
+        UserError: another process has the directory, or it cannot be written.
     """
+    lock = _lock(run_dir, LOCK, patience)
+    try:
+        if (run_dir / WRITERS_LOCK).exists():
+            _lock(run_dir, WRITERS_LOCK, PREDECESSORS).release()
+        yield
+    finally:
+        lock.release()
+
+
+def hold(run_dir: Path) -> Lock:
+    """Take the lock of the one process that writes checkpoints, which may outlive the process that started the run.
+
+    Raises:
+        UserError: another process has it, or the directory cannot be written.
+    """
+    return _lock(run_dir, WRITERS_LOCK, 0)
+
+
+def _lock(run_dir: Path, name: str, patience: float) -> Lock:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        if patience:
+            with suppress(LockedError):
+                return Lock(run_dir / name)
+            log.warning("hydra.run.dir=%s: waiting up to %d s for the process that is ending in it", run_dir, patience)
+        return Lock(run_dir / name, patience=patience)
     except OSError as error:
         raise UserError(f"{run_dir} cannot be written: {error}; mend its permissions, or choose another") from error
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        holder = os.pread(descriptor, 1000, 0).decode(errors="replace")
-        os.close(descriptor)
+    except LockedError as error:
         raise UserError(
-            f"hydra.run.dir={run_dir}: {holder or 'another process'} trains in it; "
-            "wait until it has ended, stop it, or take another directory"
+            f"hydra.run.dir={run_dir}: {error} trains in it; wait until it has ended, stop it, or "
+            "take another directory"
         ) from error
-    except OSError as error:
-        log.warning("%s: this file system has no locks (%s); start no second run in it meanwhile", run_dir, error)
-    else:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-    return descriptor
 
 
-def begin(run_dir: Path, tree: Mapping[str, Any]) -> None:
-    """Write what is about to run, and where, and that it is running; no secret stays in any file.
+def begin(run_dir: Path, tree: Mapping[str, Any], overrides: Sequence[str] = ()) -> str:
+    """Write what is about to run, and where, and that it is running; no secret is in any file.
 
-    Raises UserError, and writes nothing, where another process trains in the directory, where an earlier run did that
-    is not gone on from, or where that which is to be gone on from does not exist.
+    Args:
+        run_dir: owned by this process, see `owned`.
+        tree: the checked configuration.
+        overrides: the words of the command line.
+
+    Returns:
+        The hash of config.yaml, by which workers know that they read what was meant for them.
+
+    Raises:
+        UserError: an earlier run has left checkpoints there and `resume` is none, or `resume` names nothing. Nothing is
+            written then.
     """
-    os.close(hold(run_dir))
     if "resume" in tree:
         resumption.prepare(tree["resume"], run_dir)
-    hidden = [value for _, value in secrets.find(tree)]
-    write_text(run_dir / CONFIG, yaml.safe_dump(secrets.masked(tree), sort_keys=False, allow_unicode=True))
-    environment = json.dumps(describe(sys.orig_argv), indent=1) + "\n"
-    write_text(run_dir / "environment.json", secrets.scrub(environment, hidden))
-    for file in (*(run_dir / HYDRA).glob("*.yaml"), run_dir.parent / "multirun.yaml"):
-        if hidden and file.exists():
-            write_text(file, secrets.scrub(file.read_text(encoding="utf-8"), hidden))
+    hidden, names = secrets.values(tree), tree.get(secrets.EXTRA_NAMES) or ()
+    environment = describe([secrets.masked_override(word, hidden, names) for word in sys.orig_argv])
+    text = yaml.safe_dump(secrets.masked(tree), sort_keys=False, allow_unicode=True)
+    write_text(run_dir / CONFIG, text)
+    write_text(run_dir / "environment.json", json.dumps(environment, indent=1) + "\n")
+    note_overrides(run_dir, [secrets.masked_override(word, hidden, names) for word in overrides])
     status.update(run_dir, state="running", metric=None, reason=None, rank=None)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_config(run_dir: Path) -> dict[str, Any]:
-    """The resolved configuration of a run, its secrets masked."""
-    return dict(yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8")))
+def note_overrides(run_dir: Path, masked: Sequence[str]) -> None:
+    """Keep what was typed, where Hydra keeps it; Hydra itself would keep secrets too."""
+    write_text(run_dir / HYDRA / "overrides.yaml", yaml.safe_dump(list(masked), allow_unicode=True))
+
+
+def read_config(run_dir: Path, sha256: str | None = None) -> dict[str, Any]:
+    """The resolved configuration of a run, its secrets masked.
+
+    Args:
+        run_dir: the directory of the run.
+        sha256: what `begin` returned; None for whatever is there.
+
+    Raises:
+        UserError: it is not what was begun, or no configuration.
+    """
+    data = (run_dir / CONFIG).read_bytes()
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise UserError(f"{run_dir / CONFIG}: was changed after the run had begun; start it again")
+    try:
+        return dict(yaml.safe_load(data))
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{run_dir / CONFIG}: is no configuration of a run: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from mftcoder.core import manifest
 from mftcoder.core.errors import Preempted, UserError
+from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
@@ -40,7 +40,7 @@ class Session:
         saving_limit: checkpoints to keep; None for all.
         keep: which steps are saved and kept besides.
         asynchronous: write the copied state while training continues.
-        lock: descriptor of the directory's lock on rank 0, None elsewhere.
+        lock: of the checkpoints on rank 0, None elsewhere.
 
     Attributes:
         last: directory of the step that was saved or loaded last (rank 0).
@@ -58,7 +58,7 @@ class Session:
         saving_limit: int | None,
         keep: Keep,
         asynchronous: bool,
-        lock: int | None,
+        lock: Lock | None,
     ) -> None:
         self.last: Path | None = None
         self.metrics: dict[str, float] = {}
@@ -71,7 +71,7 @@ class Session:
         self._saving_limit = saving_limit
         self._keep = keep
         self._asynchronous = asynchronous
-        self._give_up = None if lock is None else weakref.finalize(self, os.close, lock)
+        self._give_up = None if lock is None else weakref.finalize(self, lock.release)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -182,8 +182,8 @@ class Session:
         copied.settle(self._directory, saving_limit=self._saving_limit)
 
 
-def claim(run_dir: Path) -> int:
-    """Lock the directory of a run and clear away what a crash left half-written; the lock's descriptor.
+def claim(run_dir: Path) -> Lock:
+    """Lock the checkpoints of a run, and clear away what a crash left half-written.
 
     The lock comes first: what lies there half-written may be what a living run is writing.
 

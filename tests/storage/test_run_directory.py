@@ -8,14 +8,15 @@ import os
 import re
 import signal
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from crashes import forked
 from omegaconf import OmegaConf
 
-from mftcoder.cli import secrets
 from mftcoder.core.errors import UserError
 from mftcoder.storage import run_directory, status
 from mftcoder.storage.status import Status
@@ -57,27 +58,38 @@ def test_only_a_directory_without_a_run_is_discarded(tmp_path: Path) -> None:
 
 def test_begin_writes_what_runs_without_its_secrets(tmp_path: Path) -> None:
     run_dir = tmp_path / "sweep" / "0-x"
-    (run_dir / ".hydra").mkdir(parents=True)
-    (run_dir / ".hydra" / "overrides.yaml").write_text("- a.api_key=s3cr3t\n")
-    (run_dir.parent / "multirun.yaml").write_text("x: s3cr3t\n")
     tree = {"lr": 1e-05, "text": "ü ${x}", "a": {"api_key": "s3cr3t", "eos_token": "</s>"}, "b": [{"token": "hf"}]}
-    run_directory.begin(run_dir, tree)
+    run_directory.begin(run_dir, tree, ["a.api_key=s3cr3t", "lr=1e-5"])
     assert run_directory.read_config(run_dir) == tree | {
         "a": {"api_key": "***", "eos_token": "</s>"},
         "b": [{"token": "***"}],
     }
-    assert (run_dir / ".hydra" / "overrides.yaml").read_text() == "- a.api_key=***\n"
-    assert (run_dir.parent / "multirun.yaml").read_text() == "x: ***\n"
+    assert (run_dir / ".hydra" / "overrides.yaml").read_text() == "- a.api_key=***\n- lr=1e-5\n"
     assert status.read(run_dir) == Status(state="running")
     environment = json.loads((run_dir / "environment.json").read_text())
     assert {"argv", "git", "versions", "gpus", "host"} <= environment.keys()
 
 
-def held(run_dir: Path) -> int:
+def test_workers_take_no_settings_but_those_that_were_begun(tmp_path: Path) -> None:
+    sha256 = run_directory.begin(tmp_path, {"mine": 1})
+    assert run_directory.read_config(tmp_path, sha256) == {"mine": 1}
+    (tmp_path / "config.yaml").write_text("mine: 2\n")
+    with pytest.raises(UserError, match=r"config.yaml: was changed after the run had begun"):
+        run_directory.read_config(tmp_path, sha256)
+
+
+@pytest.mark.parametrize("text", ["[", "- 1", "a: !!python/object/apply:os.system [id]", "3", "\x00"])
+def test_a_config_that_is_none_is_refused_in_words(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(UserError, match="is no configuration of a run"):
+        run_directory.read_config(tmp_path)
+
+
+def held(run_dir: Path, take: Callable[[Path], object] = run_directory.hold) -> int:
     """A process that holds the directory, until it is killed."""
     there, here = os.pipe()
     if (pid := os.fork()) == 0:
-        run_directory.hold(run_dir)
+        kept = take(run_dir)  # noqa: F841 - a lock ends with its object
         os.write(here, b"!")
         signal.pause()
     assert os.read(there, 1) == b"!"
@@ -86,23 +98,62 @@ def held(run_dir: Path) -> int:
     return pid
 
 
-def test_no_run_begins_where_another_process_trains_until_that_is_dead(tmp_path: Path) -> None:
-    run_directory.begin(tmp_path, {"mine": 1})
-    pid = held(tmp_path)
-    for attempt in (run_directory.hold, lambda run_dir: run_directory.begin(run_dir, {"mine": 2})):
-        with pytest.raises(UserError, match=re.escape(f"{tmp_path}: process {pid} on {socket.gethostname()} trains")):
-            attempt(tmp_path)
-    assert run_directory.read_config(tmp_path) == {"mine": 1}
+def own(run_dir: Path) -> object:
+    owner = run_directory.owned(run_dir)
+    owner.__enter__()
+    return owner
+
+
+def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    run_directory.begin(tmp_path, {"mine": 3})
+
+
+def enter(run_dir: Path) -> None:
+    with run_directory.owned(run_dir):
+        run_directory.begin(run_dir, {"mine": 3})
+
+
+def tree_of(run_dir: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(run_dir.rglob("*")) if path.is_file()}
+
+
+def test_a_second_start_writes_nothing_and_says_who_owns_the_directory_since_when(tmp_path: Path) -> None:
+    run_directory.begin(tmp_path, {"mine": 1})
+    pid = held(tmp_path, own)
+    before = tree_of(tmp_path)
+    named = rf"{tmp_path}: process {pid} on {socket.gethostname()}, since \d{{4}}-\d\d-\d\dT[\d:+]+, trains in it; wait"
+    with pytest.raises(UserError, match=named):
+        enter(tmp_path)
+    assert tree_of(tmp_path) == before
+    kill(pid)
+    enter(tmp_path)
     assert run_directory.read_config(tmp_path) == {"mine": 3}
+
+
+def test_a_start_waits_for_the_workers_of_one_that_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pid = held(tmp_path)
+    monkeypatch.setattr(run_directory, "PREDECESSORS", 0.2)
+    with pytest.raises(UserError, match=f"process {pid} on"):
+        enter(tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
+    monkeypatch.setattr(run_directory, "PREDECESSORS", 30)
+    Timer(0.5, kill, [pid]).start()
+    enter(tmp_path)
+
+
+def test_a_requeued_job_waits_for_its_dying_predecessor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pid = held(tmp_path, own)
+    Timer(0.5, kill, [pid]).start()
+    with run_directory.owned(tmp_path, patience=30):
+        assert "waiting up to 30 s for the process that is ending in it" in caplog.text
 
 
 def test_the_process_that_holds_a_directory_may_take_it_again_and_give_it_up(tmp_path: Path) -> None:
     first, second = run_directory.hold(tmp_path), run_directory.hold(tmp_path)
-    os.close(first)
-    os.close(second)
+    first.release()
+    assert forked(lambda: run_directory.hold(tmp_path)) != 0
+    second.release()
     assert forked(lambda: run_directory.hold(tmp_path)) == 0
 
 
@@ -112,23 +163,19 @@ def test_a_file_system_without_locks_is_warned_of(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("fcntl.lockf", refuse)
-    os.close(run_directory.hold(tmp_path))
-    assert f"{tmp_path}: this file system has no locks" in caplog.text
+    monkeypatch.setattr("fcntl.flock", refuse)
+    run_directory.hold(tmp_path)
+    assert f"{tmp_path / '.checkpoints.lock'}: this file system has no locks" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "key", ["api_key", "apikey", "wandb_api_key", "token", "HF_TOKEN", "hub_token", "password", "client_secret"]
-)
-def test_secret_names(key: str) -> None:
-    tree = {"a": [{key: "x"}]}
-    assert secrets.masked(tree) == {"a": [{key: "***"}]}
-    assert secrets.restored(secrets.masked(tree), secrets.find(tree)) == tree
-
-
-@pytest.mark.parametrize("key", ["eos_token", "pad_token", "max_new_tokens", "tokens", "key", "tokenizer", "secretary"])
-def test_names_that_are_no_secrets(key: str) -> None:
-    assert secrets.masked({key: "x"}) == {key: "x"}
+def test_an_owner_on_another_machine_that_has_not_said_it_ended_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    note = {"process": 7, "host": "node9", "since": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / ".lock.owner").write_text(json.dumps(note))
+    with run_directory.owned(tmp_path):
+        assert "process 7 on node9, since 2026-01-01T00:00:00+00:00, has not said that it ended" in caplog.text
+    assert not (tmp_path / ".lock.owner").exists()
 
 
 def test_a_status_changes_in_part(tmp_path: Path) -> None:
