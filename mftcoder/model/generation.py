@@ -21,9 +21,16 @@ Prompt = NDArray[np.int32]  # [n] token ids
 class Decoding:
     """How tokens are chosen.
 
-    max_new_tokens: the longest answer. do_sample: draw each token, else take the likeliest; temperature and top_p shape
-    what is drawn from. num_beams: answers followed at the same time. repetition_penalty: above 1, tokens that came
-    before become less likely. Raises ValueError, naming all that is out of range.
+    Args:
+        max_new_tokens: the longest answer.
+        do_sample: draw each token; else take the likeliest.
+        temperature: divides the logits before a draw; below 1, likely tokens become likelier.
+        top_p: draw from the fewest likeliest tokens whose probabilities reach this sum.
+        num_beams: answers that are followed at the same time.
+        repetition_penalty: above 1, tokens that came before become less likely.
+
+    Raises:
+        ValueError: names everything that is out of range.
     """
 
     max_new_tokens: int
@@ -47,9 +54,7 @@ class Decoding:
     def config(
         self, net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, ends: Collection[str]
     ) -> GenerationConfig:
-        """The same for transformers; answers end with any of the tokens `ends`, of the tokenizer's or the model's."""
-        own = net.generation_config.eos_token_id
-        ids = {tokenizer.eos_token_id, *np.atleast_1d([] if own is None else own).tolist()}
+        """The same for transformers; answers end with any of `end_ids`."""
         sampling: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
         return GenerationConfig(
             max_new_tokens=self.max_new_tokens,
@@ -58,9 +63,16 @@ class Decoding:
             repetition_penalty=self.repetition_penalty,
             use_cache=True,
             pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=sorted(ids.union(tokenizer.convert_tokens_to_ids(list(ends)))),
+            eos_token_id=end_ids(net, tokenizer, ends),
             **(sampling if self.do_sample else {}),
         )
+
+
+def end_ids(net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, ends: Collection[str]) -> list[int]:
+    """The sorted ids of all tokens that end an answer: those of the tokenizer, of the model, and the tokens `ends`."""
+    own = net.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id, *np.atleast_1d([] if own is None else own).tolist()}
+    return sorted(ids.union(tokenizer.convert_tokens_to_ids(list(ends))))
 
 
 def complete(
@@ -75,9 +87,13 @@ def complete(
 ) -> list[str]:
     """The model's answers, as one batch, without special tokens.
 
-    Prompts of different lengths are filled up on the left, where the model does not look. ends: tokens that end an
-    answer, besides those of tokenizer and model. stop: texts after any of which no more is written. A streamer gets the
-    tokens of a single prompt as they come, but not with several beams.
+    Prompts of different lengths are padded on the left, and the padding is masked.
+
+    Args:
+        prompts: token ids of each prompt.
+        ends: tokens that end an answer, besides those of tokenizer and model.
+        stop: texts after any of which no more is written.
+        streamer: gets the tokens of a single prompt as they are chosen, but not with several beams.
     """
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), tokenizer.pad_token_id, dtype=torch.int64)

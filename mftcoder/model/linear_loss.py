@@ -70,8 +70,10 @@ def linear_cross_entropy(
     if len(hidden) == 0:
         zero = hidden.sum() * 0 + sum((p.sum() * 0 for p in trainable), hidden.new_zeros(()))
         return zero, torch.zeros_like(targets.coefficients)
+    # Inside of forward gradients are off, and parameters ask for theirs also where nobody takes it (validation).
+    need = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden, *trainable))
     loss, totals = _Fused.apply(  # type: ignore[no-untyped-call]
-        hidden, head, targets, transform, chunk_tokens, *trainable
+        hidden, head, targets, transform, chunk_tokens, need, *trainable
     )
     return loss, totals
 
@@ -99,13 +101,13 @@ class _Fused(torch.autograd.Function):
         targets: Targets,
         transform: Transform,
         chunk_tokens: int | None,
+        need: bool,
         *trainable: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        need = any(ctx.needs_input_grad)
         totals = torch.zeros_like(targets.coefficients)
         loss = torch.zeros((), dtype=_accumulator(hidden), device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if need else hidden
-        grads = [torch.zeros_like(p, dtype=_accumulator(p)) for p in trainable]
+        grads = [torch.zeros_like(p, dtype=_accumulator(p)) for p in trainable if need]
         size = chunk_tokens or _chunk_tokens(head, hidden)
         for start in range(0, len(hidden), size):
             part = slice(start, start + size)
@@ -123,7 +125,8 @@ class _Fused(torch.autograd.Function):
                 grad_hidden[part] = here[0]
                 if grads:
                     torch._foreach_add_(grads, here[1:])
-        ctx.save_for_backward(grad_hidden, *(g.to(p.dtype) for g, p in zip(grads, trainable, strict=True)))
+        if need:
+            ctx.save_for_backward(grad_hidden, *(g.to(p.dtype) for g, p in zip(grads, trainable, strict=True)))
         ctx.mark_non_differentiable(totals)
         return loss, totals
 
@@ -133,10 +136,7 @@ class _Fused(torch.autograd.Function):
         upstream = grad_outputs[0]
         return (
             upstream.to(grad_hidden.dtype) * grad_hidden,
-            None,
-            None,
-            None,
-            None,
+            *(None,) * 5,
             *(upstream.to(g.dtype) * g for g in grads),
         )
 

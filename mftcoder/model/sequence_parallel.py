@@ -23,8 +23,7 @@ from transformers import PreTrainedModel
 from mftcoder.core.batch import IGNORED, Batch
 from mftcoder.core.errors import UserError
 from mftcoder.model.attention import Attention, packed_attention
-
-STRETCHED = {"dynamic", "longrope"}
+from mftcoder.model.positions import STRETCHED, rope_types
 
 
 def shared_attention(net: PreTrainedModel, group: dist.ProcessGroup) -> Attention:
@@ -35,11 +34,9 @@ def shared_attention(net: PreTrainedModel, group: dist.ProcessGroup) -> Attentio
             f"engine.context_parallel: {group.size()} processes cannot share the {config.num_attention_heads} "
             "attention heads of this model evenly; take a divisor of that"
         )
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = {one.get("rope_type") for one in (rope, *rope.values()) if isinstance(one, dict)}
-    if stretched := kinds & STRETCHED:
+    if stretched := rope_types(net.config) & STRETCHED:
         raise UserError(
-            f"engine.context_parallel: the {stretched.pop()} position embeddings of this model depend on the length "
+            f"engine.context_parallel: the {min(stretched)} position embeddings of this model depend on the length "
             "of the row, of which each process sees but a part; take engine.context_parallel=1"
         )
     return partial(_attend, group)

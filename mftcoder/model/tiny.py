@@ -59,6 +59,7 @@ class Tiny(CausalLM):
             trust_remote_code=False,
             dtype=dtype,
             attn_implementation=attn_implementation,
+            dropout=0.0,
             gradient_checkpointing=gradient_checkpointing,
         )
 

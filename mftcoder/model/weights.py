@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.errors import UserError
+from mftcoder.model import dropout
 
 ADAPTER = "adapter_model.safetensors"
 PREFIX = "net."  # Engines name the parameters of a LossModel, which calls the network so.
@@ -71,6 +72,9 @@ def save_adapter(net: PeftModel, tensors: Tensors, directory: Path) -> None:
     save_file({key: tensors[name].contiguous() for key, name in keys.items()}, directory / ADAPTER, {"format": "pt"})
     config = copy.deepcopy(net.peft_config[net.active_adapter])
     config.inference_mode = True
+    for name in ("target_modules", "target_parameters", "modules_to_save"):
+        if isinstance(names := getattr(config, name), set):  # whose order is another in every process
+            setattr(config, name, sorted(names))
     config.save_pretrained(directory)
 
 
@@ -97,7 +101,8 @@ def save_model(net: PreTrainedModel, tensors: Tensors, directory: Path, *, origi
     buffers = {name: tensor.cpu() for name, tensor in net.state_dict().items() if name not in parameters}
     net.save_pretrained(directory, state_dict={**buffers, **tensors}, save_original_format=original_names)
     config = copy.deepcopy(net.config)
-    config.use_cache = True  # Off in training only.
+    config.use_cache = True  # Off in training only, as is dropout.
+    dropout.set_values(config, net.published_dropout)
     config.save_pretrained(directory)
 
 

@@ -59,7 +59,7 @@ class LoRA(Peft):
         self.fused = fused
 
     @override
-    def adapt(self, net: PreTrainedModel) -> PeftModel:
+    def _insert(self, net: PreTrainedModel) -> PeftModel:
         self._check_names(net)
         config = LoraConfig(
             task_type="CAUSAL_LM",

@@ -12,14 +12,21 @@ from mftcoder.quantization.base import Quantization
 
 
 class Int8(Quantization):
-    """One scale for each row of a weight (LLM.int8, 2208.07339).
+    """One scale for each row of a weight, and one for each row of activations.
 
-    threshold: columns of the activations with a value beyond it are multiplied in 16 bits; 0 does without.
+    Args:
+        threshold: columns of the activations with a value beyond it are multiplied in 16 bits; 0 does without. Such
+            columns are sought over all rows of a micro-batch: above 0, training is not invariant to the split.
+
+    Raises:
+        ValueError: `threshold` is negative.
+
+    Source: LLM.int8, arXiv:2208.07339.
     """
 
     def __init__(self, *, threshold: float) -> None:
         if threshold < 0:
-            raise ValueError(f"quantization.threshold: {threshold} is below 0; 6.0 is the paper's, 0 switches it off")
+            raise ValueError(f"quantization.threshold: {threshold} is negative; 0 switches it off, 6.0 is the paper's")
         self.threshold = threshold
 
     @override

@@ -47,9 +47,10 @@ class SavedModel:
         return self.weights is not None and (self.weights / ADAPTER).is_file()
 
     def load(self, device: torch.device) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
-        """The network, in evaluation mode, and its tokenizer."""
-        source = self.model if self.weights is None or self.is_adapter else self.model.at(self.weights)
-        net = source.load(self.quantization, device, frozen=True)
+        """The network, in evaluation mode, and its tokenizer; fully trained weights stay float32 on every device."""
+        whole = self.weights is not None and not self.is_adapter
+        source = self.model.at(cast(Path, self.weights)) if whole else self.model
+        net = source.load(self.quantization, device, frozen=not whole)
         if self.is_adapter:
             net = attach(net, cast(Path, self.weights))
         return net.eval(), source.tokenizer()

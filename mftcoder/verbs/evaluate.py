@@ -29,6 +29,7 @@ from mftcoder.metric.base import Answered, Metric
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.generation import Decoding
 from mftcoder.model.loss_model import LossModel
+from mftcoder.model.positions import check_length
 from mftcoder.model.self_test import self_test
 from mftcoder.quantization.base import Quantization
 from mftcoder.storage.restored import FromRun, SavedModel, find, of_run
@@ -95,8 +96,9 @@ def evaluate(
     other = _other(against, trained, found)
     shown_seed = of_run("seed", seed, trained.weights, Seed)
     engine.start(seed=shown_seed)
-    net, tokenizer = trained.load(engine.device)
     source: Data = of_run("data", data, trained.weights, Data, trusted=trusted_targets)
+    check_length(trained.model.config(), source.seq_length)
+    net, tokenizer = trained.load(engine.device)
     shown: Template = of_run("template", template, trained.weights, Template, trusted=trusted_targets)
     corpus = source.load(tokenizer=tokenizer, template=shown, cache_dir=Path(cache_dir))
     chosen_split = _split(corpus, split)

@@ -24,6 +24,7 @@ from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
+from mftcoder.model.positions import check_length
 from mftcoder.model.self_test import self_test
 from mftcoder.objective.base import Objective
 from mftcoder.peft.base import Peft
@@ -68,9 +69,10 @@ def train(
     run_dir: where everything goes. config: what the components were built from, to be kept beside the weights.
     """
     _start(engine, seed)
+    check_length(model.config(), data.seq_length)
     tokenizer = model.tokenizer()
     corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=Path(cache_dir))
-    facts = _facts(corpus, training, engine)
+    facts = _facts(model, corpus, training, engine)
     session = checkpoint.open(
         run_dir=run_dir, engine=engine, config=config, facts=facts, resume=resume, resume_force=resume_force
     )
@@ -97,12 +99,13 @@ def _start(engine: Engine, seed: int) -> None:
         keep_freed_memory()
 
 
-def _facts(corpus: Corpus, plan: Plan, engine: Engine) -> dict[str, Any]:
+def _facts(model: CausalLM, corpus: Corpus, plan: Plan, engine: Engine) -> dict[str, Any]:
     """What a checkpoint keeps beside the configuration, to be compared by the run that goes on from it."""
     return {
         "packs_per_step": plan.packs_per_step(engine.data_ranks),
         "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         "data": corpus.digests(),
+        "base": {"source": model.source(), "commit": model.commit()},
     }
 
 

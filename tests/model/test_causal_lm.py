@@ -146,3 +146,37 @@ def test_every_family_loads_adapts_and_learns(family, tmp_path):
     gradients = [p.grad for p in net.parameters() if p.requires_grad]
     assert gradients
     assert all(g is not None and g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
+
+
+def test_weights_that_have_no_place_are_named(llama, tmp_path, caplog):
+    from safetensors.torch import load_file, save_file
+
+    odd = tmp_path / "odd"
+    shutil.copytree(llama, odd)
+    tensors = load_file(odd / "model.safetensors") | {"model.layers.9.strange.weight": torch.zeros(2)}
+    save_file(tensors, odd / "model.safetensors", {"format": "pt"})
+    load(odd)
+    assert "no place for, and that are left out: model.layers.9.strange.weight" in caplog.text
+
+
+def test_bfloat16_weights_that_train_themselves_are_refused_with_what_it_costs():
+    reasons = list(model("x", dtype="bfloat16").conflicts({"peft": None}))
+    assert ["15 % of them in place of 99.9 %" in reason for reason in reasons] == [True]
+    assert list(model("x", dtype="bfloat16").conflicts({"peft": preset("peft/lora")})) == []
+    assert list(model("x", dtype="bfloat16").conflicts({})) == []  # verbs that do not train
+    assert list(model("x").conflicts({"peft": None})) == []
+
+
+def test_the_commit_of_a_hub_model_is_known_and_goes_into_its_adapters(llama, tmp_path, monkeypatch):
+    """A cache as huggingface_hub lays it out; main is a branch, and moves."""
+    commit = "1" * 40
+    cached = tmp_path / "models--some--model"
+    shutil.copytree(llama, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    hub = model("some/model")
+    assert hub.commit() == commit
+    adapted = preset("peft/lora").adapt(hub.load(None, CPU, frozen=True))
+    assert adapted.peft_config["default"].revision == commit
+    assert model(llama).commit() is None

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from mftcoder.model import linear_loss
 from mftcoder.model.linear_loss import Targets, Transform, _chunk_tokens, dense_cross_entropy, linear_cross_entropy
 
 M, H, V, T = 37, 12, 53, 4
@@ -188,3 +189,21 @@ def test_logits_never_exist_at_once():
     with Spy():
         linear_cross_entropy(hidden, head, targets, Transform(), 8)[0].backward()
     assert largest < 200 * V / 4
+
+
+def test_without_a_gradient_to_take_the_head_computes_none(monkeypatch):
+    """Also where it trains, as in a validation of a fully trained model."""
+    asked = []
+    chunk = linear_loss._chunk
+    monkeypatch.setattr(linear_loss, "_chunk", lambda *a, need: (asked.append(need), chunk(*a, need=need))[1])
+    head = torch.nn.Linear(8, 32)
+    ones = torch.ones(4, dtype=torch.float64)
+    targets = linear_loss.Targets(torch.arange(4), torch.zeros(4, dtype=torch.long), ones, ones[:1])
+    with torch.no_grad():
+        loss, totals = linear_loss.linear_cross_entropy(torch.randn(4, 8), head, targets, linear_loss.Transform())
+    assert asked == [False]
+    assert not loss.requires_grad
+    assert float(totals) == pytest.approx(float(loss))
+    linear_loss.linear_cross_entropy(torch.randn(4, 8), head, targets, linear_loss.Transform())[0].backward()
+    assert asked == [False, True]
+    assert head.weight.grad.abs().sum() > 0

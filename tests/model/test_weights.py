@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from mftcoder.core.errors import UserError
 from mftcoder.engine.single import Single
 from mftcoder.model.loss_model import LossModel
-from mftcoder.model.weights import ModelWeights
+from mftcoder.model.weights import ModelWeights, save_adapter
 from mftcoder.peft.base import quiet
 
 VARIANTS = {
@@ -125,3 +125,33 @@ def test_weights_of_another_kind_are_refused(tmp_path, tokenizer):
         weights.load(tmp_path / "small")
     with pytest.raises(UserError, match=r"holds no model\*.safetensors"):
         ModelWeights(engine_with(whole), whole, tokenizer).load(tmp_path / "small")
+
+
+def test_the_files_of_an_adapter_do_not_depend_on_the_order_of_sets(tmp_path):
+    """PEFT keeps names in a set, whose order follows PYTHONHASHSEED."""
+    net = preset("peft/lora").adapt(load(save_random("llama", tmp_path / "base")))
+    config = net.peft_config["default"]
+    assert len(config.target_modules) > 3
+    tensors = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    written = []
+    for index, names in enumerate((sorted(config.target_modules), sorted(config.target_modules, reverse=True))):
+        config.target_modules = OddSet(names)
+        directory = tmp_path / str(index)
+        directory.mkdir()
+        save_adapter(net, tensors, directory)
+        written.append((directory / "adapter_config.json").read_bytes())
+    assert written[0] == written[1]
+
+
+class OddSet(set):
+    """A set with the order of its making, as another hash seed would have it."""
+
+    def __init__(self, names):
+        super().__init__(names)
+        self.names = list(names)
+
+    def __iter__(self):
+        return iter(self.names)
+
+    def __deepcopy__(self, memo):
+        return OddSet(self.names)

@@ -125,3 +125,31 @@ def test_dropout_over_experts_is_refused_with_the_reason(models):
 def test_the_constructor_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
         preset("peft/lora", **changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"bias": "lora_only"}, {"modules_to_save": ["embed_tokens", "lm_head"]}, {"use_dora": True}], ids=str
+)
+def test_whatever_trains_over_a_bfloat16_base_is_float32_and_moves(models, changes):
+    net = load(models("starcoder2"), dtype="bfloat16")
+    before = net(input_ids=some_ids(), use_cache=False).logits
+    adapted = preset("peft/lora", **changes).adapt(net)
+    assert {p.dtype for p in trained(adapted).values()} == {torch.float32}
+    assert {p.dtype for p in adapted.parameters() if not p.requires_grad} == {torch.bfloat16}
+    optimizer = torch.optim.AdamW(trained(adapted).values(), lr=1e-5, weight_decay=0.0)
+    start = {name: p.detach().clone() for name, p in trained(adapted).items()}
+    for _ in range(2):
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = adapted(input_ids=some_ids(), use_cache=False).logits
+        assert logits.dtype == torch.bfloat16
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), some_ids().flatten()).backward()
+        optimizer.step()
+    moved = {name for name, p in trained(adapted).items() if not torch.equal(p, start[name])}
+    assert moved == set(start)
+    assert (logits - before).abs().max() < 0.1 * before.abs().max()
+
+
+def test_a_method_that_leaves_coarse_parameters_fails_at_once(models, monkeypatch):
+    monkeypatch.setattr("mftcoder.peft.base._is_coarse", lambda p: p.requires_grad)
+    with pytest.raises(AssertionError, match="float32 or float64"):
+        preset("peft/lora").adapt(load(models("llama")))

@@ -56,3 +56,20 @@ def test_products_do_not_log_a_line_each(llama, caplog):
 def test_the_constructor_refuses_a_negative_threshold():
     with pytest.raises(ValueError, match=r"quantization.threshold: -1"):
         preset("quantization/int8", threshold=-1.0)
+
+
+@pytest.mark.parametrize(("threshold", "equal"), [(0.0, True), (6.0, False)])
+def test_a_sample_is_independent_of_its_neighbours_unless_outliers_are_set_apart(llama, threshold, equal):
+    """In evaluation, which takes the kernel on CPUs that training takes on GPUs."""
+    net = load(llama, quantization=preset("quantization/int8", threshold=threshold)).eval()
+    for module in net.modules():
+        if "RMSNorm" in type(module).__name__:
+            module.weight.data.mul_(1.8)  # so that single activations are beyond 6, as in trained models
+    with torch.no_grad():
+        alone = net(input_ids=some_ids(8)[:1], use_cache=False).logits[0]
+        beside = net(input_ids=some_ids(8), use_cache=False).logits[0]
+    assert bool((alone - beside).abs().max() < 1e-5 * alone.abs().max()) == equal
+
+
+def test_the_default_is_the_exact_one():
+    assert preset("quantization/int8").threshold == 0.0

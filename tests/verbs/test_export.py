@@ -1,5 +1,7 @@
 """The verb export: any program loads what it writes, it answers as what was trained, and what does not is refused."""
 
+import json
+
 import pytest
 import torch
 from peft import PeftModel
@@ -10,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mftcoder.cli import config
 from mftcoder.core.errors import UserError
+from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import save_adapter
 from mftcoder.verbs.export import export
 
@@ -52,6 +55,7 @@ def test_the_files_answer_as_what_was_trained(runs, peft, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "the likeliest token is the same at 100.0%" in said
     assert ("merged against adapter" in said) == (peft != "none")
+    assert ("quantised anew on this CPU" in said) == (peft == "qlora")
 
 
 def test_the_tokenizer_puts_chats_as_they_were_trained(runs, tmp_path):
@@ -60,6 +64,19 @@ def test_the_tokenizer_puts_chats_as_they_were_trained(runs, tmp_path):
     messages = [{"role": "user", "content": "a\u00a0b"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert text == "<s>human\na b\n<s>bot\n"
+
+
+def test_other_programs_end_answers_where_the_template_does(runs, tmp_path, monkeypatch):
+    """vLLM and transformers read generation_config.json, and none of our templates."""
+    monkeypatch.setattr("mftcoder.template.mftcoder.MFTCoder.ends", lambda self, tokenizer: frozenset(["<|pad|>"]))
+    call(runs("peft=lora").directory, tmp_path)
+    for file in ("generation_config.json", "config.json"):
+        assert json.loads((tmp_path / "model" / file).read_text())["eos_token_id"] == [1, 2], file
+
+
+def test_without_other_ends_the_base_keeps_its_own(runs, tmp_path):
+    call(runs("peft=lora").directory, tmp_path)
+    assert json.loads((tmp_path / "model" / "generation_config.json").read_text())["eos_token_id"] == 1
 
 
 def test_bfloat16_is_half_the_size_and_near(runs, tmp_path, capsys):
@@ -107,3 +124,14 @@ def test_an_existing_directory_is_left_alone(runs, tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(UserError, match="exists already"):
         call(runs("peft=lora").directory, tmp_path)
+
+
+def test_on_a_gpu_a_fully_trained_model_is_not_rounded_before_it_is_compared(runs, tmp_path, monkeypatch, capsys):
+    """As CUDA answers: dtype=auto loads what is frozen in bfloat16 there, and what was trained is not."""
+    monkeypatch.setattr(CausalLM, "_dtype", lambda self, device, *, frozen: torch.bfloat16 if frozen else torch.float32)
+    run = runs("peft=none")
+    call(run.directory, tmp_path, "dtype=float32")
+    exported = load_file(tmp_path / "model" / "model.safetensors")
+    trained = load_file(run.directory / "checkpoints" / "step_000002" / "model.safetensors")
+    assert exported.keys() == trained.keys()
+    assert all(torch.equal(exported[name], trained[name]) for name in trained)
