@@ -20,7 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {"add": 40, "double": 16, "say": 6}
 OPTIONS = (
-    *("model=tiny", "model.num_hidden_layers=2", "model.hidden_size=64", "data=folders", "data.seq_length=64"),
+    *(
+        "model=tiny",
+        "model.num_hidden_layers=2",
+        "model.hidden_size=64",
+        "data=folders",
+        "template=codefuse",
+        "data.seq_length=64",
+    ),
     *("tracker=[jsonl]", "optimizer.lr=0.01", "training.max_train_steps=6", "training.log_interval=1"),
     *(
         "training.per_device_train_batch_size=2",

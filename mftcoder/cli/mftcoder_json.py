@@ -140,7 +140,7 @@ def _data(asked: Mapping[str, Any]) -> Iterator[Setting]:
     yield Setting("data.padding_mode", asked["padding_mode"], _of_padding(asked["padding_mode"]))
     if asked["padding_mode"] != "concat":
         yield Setting("data.too_long", "drop", "as MFTCoder did without a word; truncate | split keep them")
-    yield Setting("template", "mftcoder", "its format, end token after the answer's line end; control tokens escaped")
+    yield Setting("template", "codefuse", "its format, end token after the answer's line end; control tokens escaped")
     if asked["role_markers"] is not None:
         yield Setting("template.role_markers", asked["role_markers"])
     if asked["tokenize_mode"] == "pretrain":

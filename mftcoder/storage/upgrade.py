@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 FOLDERS = "mftcoder.data.folders.Folders"
+CODEFUSE = "mftcoder.template.codefuse.CodeFuse"
+MFTCODER = "mftcoder.template.mftcoder.MFTCoder"
 STDLIB = "mftcoder.data.stdlib.Stdlib"
 
 
@@ -13,6 +15,7 @@ def upgraded(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a saved run as this version would have saved them.
 
     - data.split_seed was the run's `seed`.
+    - What is template=codefuse was the class MFTCoder.
 
     Args:
         tree: the whole configuration, resolved.
@@ -21,4 +24,7 @@ def upgraded(tree: Mapping[str, Any]) -> dict[str, Any]:
     data = tree.get("data")
     if isinstance(data, Mapping) and data.get("_target_") in (FOLDERS, STDLIB):
         new["data"] = {"split_seed": tree.get("seed"), **data}
+    template = tree.get("template")
+    if isinstance(template, Mapping) and template.get("_target_") == MFTCODER and "input_end" not in template:
+        new["template"] = {**template, "_target_": CODEFUSE}
     return new

@@ -21,22 +21,35 @@ JINJA = (
     "{{- raise_exception('this template shows no turn of role ' ~ message.role) -}}"
     "{%- endif -%}"
     "{%- set frame = frames[message.role] -%}"
-    "{{- frame[0] ~ WORDS ~ frame[1] ~ frame[2] -}}"
+    "{%- set end = '' if frame[3] and message.content.endswith(frame[1]) else frame[1] -%}"
+    "{{- frame[0] ~ WORDS ~ end ~ frame[2] -}}"
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- frames['assistant'][0] -}}{%- endif -%}"
 )
 
 
 class Frame(NamedTuple):
-    """What stands around the words of a turn: header before them; end after them, learnt with them; then gap."""
+    """What stands around the words of a turn.
+
+    Attributes:
+        header: before the words.
+        end: after them, learnt with them.
+        gap: after that.
+        once: whether the end is left out after words that end with it already.
+    """
 
     header: str
     end: str
     gap: str
+    once: bool = False
 
 
 class Framed(Template):
-    """The turns one after the other, each in its frame. trims: whether words are shown without space around."""
+    """The turns one after the other, each in its frame.
+
+    Attributes:
+        trims: whether words are shown without the space around them.
+    """
 
     trims = False
 
@@ -58,9 +71,10 @@ class Framed(Template):
         frames = self.train_on == "all"
         segments = [Segment(self.beginning(dialogue, tokenizer), frames, 0)]
         for i, turn in enumerate(dialogue.turns):
-            header, end, gap = self.frame(turn.role, tokenizer)
-            words = Segment(self.words(turn.content) + end, trained[i], i)
-            segments += [Segment(header, frames, i), words, Segment(gap, frames, i)]
+            frame, words = self.frame(turn.role, tokenizer), self.words(turn.content)
+            end = "" if frame.once and words.endswith(frame.end) else frame.end
+            said = Segment(words + end, trained[i], i)
+            segments += [Segment(frame.header, frames, i), said, Segment(frame.gap, frames, i)]
         return segments
 
     def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -81,10 +95,13 @@ class Framed(Template):
 
 
 def as_jinja(frames: Mapping[Role, Frame], *, words: str, opening: str = "", beginning: str = "") -> str:
-    """A chat template that frames turns, and refuses roles that have no frame.
+    """A Jinja chat template that frames turns, and refuses roles that have no frame.
 
-    words: the Jinja expression for what a message says. opening, beginning: what stands before the first turn if that
-    is a system text, and if it is not.
+    Args:
+        frames: by role.
+        words: the Jinja expression for what a message says.
+        opening: what stands before a first turn that is a system text.
+        beginning: what stands before any other first turn.
     """
     shown = {role: tuple(frame) for role, frame in frames.items()}
     parts = {"FRAMES": repr(shown), "WORDS": words, "OPENING": repr(opening), "BEGINNING": repr(beginning)}

@@ -1,73 +1,50 @@
-"""The original MFTCoder's rendering: `<s>human\\n…\\n<s>bot\\n…\\n</s>\\n`."""
+"""The format of MFTCoder's user guide: `<s>user\\n…\\n<s>assistant\\n…</s>\\n`."""
 
 from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from mftcoder.core.dialogue import Dialogue
-from mftcoder.template.base import ROLES, Sanitize, Segment, Template, Tokenization, TrainOn, end_of_text, refuse_tools
-from mftcoder.template.framed import Frame, as_jinja
+from mftcoder.core.dialogue import Role
+from mftcoder.template.base import Sanitize, Tokenization, TrainOn, end_of_text
+from mftcoder.template.framed import Frame, Framed
+from mftcoder.template.markers import checked, marker, typed
 
-SPACES = str.maketrans({"\u202f": " ", "\u00a0": " "})
 
+class MFTCoder(Framed):
+    """A marker before each turn; an answer ends with the end-of-sequence token, which is learnt, and a newline.
 
-class MFTCoder(Template):
-    """Role markers before each turn, a newline after it, and the end-of-sequence token after each answer's newline.
+    The released models of CodeFuse were trained on another form, which is `template=codefuse`.
 
-    role_markers: the marker of system, user and assistant (and of tool, if there are any). Narrow and ordinary
-    no-break spaces become spaces. The newline after the end-of-sequence token of a `chat` is not learnt; a `pair`
-    ends with the token itself. Source: codefuse-ai/MFTCoder, data/preprocess_data.py.
+    Args:
+        role_markers: what stands before the turns of system, user and assistant (and of tool, if there are any).
+        input_end: what ends the turns that are not answers, unless they end with it already. The guide shows a newline
+            there (§2.2); its f-strings (§3.1, §4.2) have none of their own, which is "".
+        tokenization: see `Template`.
+        train_on: see `Template`.
+        sanitize: see `Template`.
+
+    Raises:
+        ValueError: a marker is missing.
+
+    Source: the README of codefuse-ai/MFTCoder, mftcoder_accelerate, §2.2 and §3.1.
     """
 
     def __init__(
-        self, *, role_markers: dict[str, str], tokenization: Tokenization, train_on: TrainOn, sanitize: Sanitize
+        self,
+        *,
+        role_markers: dict[str, str],
+        input_end: str,
+        tokenization: Tokenization,
+        train_on: TrainOn,
+        sanitize: Sanitize,
     ) -> None:
         super().__init__(tokenization=tokenization, train_on=train_on, sanitize=sanitize)
-        missing = {"system", "user", "assistant"} - set(role_markers)
-        if missing:
-            raise ValueError(f"role_markers: no {', '.join(sorted(missing))}; expected system, user and assistant")
-        self.role_markers = role_markers
+        self.role_markers = checked(role_markers)
+        self.input_end = typed(input_end)
 
-    def chat(self, dialogue: Dialogue, trained: list[bool], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
-        """All turns; the segments that the original tokenised together are joined."""
-        refuse_tools(dialogue)
-        end = end_of_text(tokenizer)
-        markers = self.train_on == "all"
-        segments: list[Segment] = []
-        previous = ""
-        for i, turn in enumerate(dialogue.turns):
-            answer = turn.role == "assistant"
-            joined = answer or (dialogue.kind == "pair" and previous == "system")
-            segments.append(Segment(self.marker(turn.role), markers, i, joined=joined))
-            words = self.document(turn.content) + (end if answer else "")
-            segments.append(Segment(words, trained[i], i, joined=not answer))
-            if answer and dialogue.kind == "chat":
-                segments.append(Segment("\n", markers, i))
-            previous = turn.role
-        if previous in ("user", "tool"):
-            segments.append(Segment(self.marker("assistant"), markers, len(dialogue.turns) - 1, joined=True))
-        return segments
-
-    def question(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The turns and the assistant's marker."""
-        return "".join(segment.text for segment in self.render(dialogue, tokenizer))
-
-    def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The same text; tokenization=segments makes other tokens of it here and there."""
-        end = end_of_text(tokenizer)
-        frames = {role: Frame(self.role_markers[role], "\n", "") for role in ROLES if role in self.role_markers}
-        frames["assistant"] = Frame(self.role_markers["assistant"], "\n" + end, "\n")
-        plain = "".join(f" | replace({chr(space)!r}, ' ')" for space in SPACES)
-        return as_jinja(frames, words=f"(message.content{plain})")
-
-    def document(self, words: str) -> str:
-        """No-break spaces plain, and a newline at the end."""
-        return (words if words.isascii() else words.translate(SPACES)) + "\n"
-
-    def marker(self, role: str) -> str:
-        """What stands before a turn of `role`."""
-        if role not in self.role_markers:
-            raise ValueError(
-                f"a turn of role {role}, for which template.role_markers has no marker: {self.role_markers}"
-            )
-        return self.role_markers[role]
+    def frame(self, role: Role, tokenizer: PreTrainedTokenizerBase) -> Frame:
+        """The role's marker, and what ends its turns."""
+        header = marker(self.role_markers, role)
+        if role == "assistant":
+            return Frame(header, end_of_text(tokenizer), "\n")
+        return Frame(header, self.input_end, "", once=True)

@@ -6,7 +6,7 @@ import yaml
 from mftcoder.cli.config import conf_dir
 from mftcoder.core.errors import UserError
 from mftcoder.data.folders import Folders, name_of
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 
@@ -27,7 +27,7 @@ def root(tmp_path):
 
 
 def load(data, tokenizer, root):
-    template = MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
+    template = CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
     return data.load(tokenizer=tokenizer, template=template, cache_dir=root / "cache")
 
 

@@ -10,7 +10,7 @@ from mftcoder.cli import config
 from mftcoder.core.errors import ConfigError, UserError
 from mftcoder.data.mixture import Mixture
 from mftcoder.data.records.source import Source
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 SETTINGS = {
@@ -61,7 +61,7 @@ def load(tmp_path, tokenizer):
 
     def made(template=None, tokenizer=tokenizer, **changes):
         data = Two(root=str(tmp_path / "data"), **(SETTINGS | changes))
-        template = template or MFTCoder(
+        template = template or CodeFuse(
             role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape"
         )
         return data, data.load(tokenizer=tokenizer, template=template, cache_dir=tmp_path / "cache")
@@ -132,7 +132,7 @@ def test_tokens_are_made_once(load, tmp_path, monkeypatch):
 def test_what_decides_the_tokens_makes_them_anew(load, tmp_path, changes):
     load()
     if "template" in changes:
-        changes = {"template": MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="all", sanitize="escape")}
+        changes = {"template": CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="all", sanitize="escape")}
     load(**changes)
     assert len(built(tmp_path)) == 4
 

@@ -7,7 +7,7 @@ from mftcoder.core.errors import UserError
 from mftcoder.data import stdlib
 from mftcoder.data.exercises.tasks import TASKS
 from mftcoder.data.stdlib import Stdlib
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 
@@ -31,7 +31,7 @@ def test_the_preset_names_every_task():
 
 def test_the_corpus_is_cut_once_and_loaded(library, tmp_path, tokenizer, monkeypatch):
     data = Stdlib(**settings(seq_length=1000, data_split=[1, 0, 0]))
-    template = MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
+    template = CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
     corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=tmp_path / "cache")
     assert tuple(corpus.tasks) == TASKS
     assert [corpus.train.num_samples(task) for task in range(5)] == [2, 4, 1, 2, 1]

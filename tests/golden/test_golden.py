@@ -20,9 +20,9 @@ from mftcoder.data.tokens.encoding import Encoded, encode, encode_preferences
 from mftcoder.template.alpaca import Alpaca
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
+from mftcoder.template.codefuse import CodeFuse
 from mftcoder.template.jinja import Jinja
 from mftcoder.template.llama3 import Llama3
-from mftcoder.template.mftcoder import MFTCoder
 from mftcoder.template.native import Native
 
 # as Llama 2's: the system text inside the first question, no text of its own that asks for an answer
@@ -36,7 +36,7 @@ INST = """\
 {%- endfor -%}"""
 
 RENDERED = {
-    "mftcoder": {
+    "codefuse": {
         "chat": "<s>system\nSei nett.\n<s>human\n排序 😀?\n<s>bot\n⟦好的 ✓\n</s>⟧\n<s>human\nok?\n<s>bot\n⟦ja\n</s>⟧\n",
         "pair": "<s>human\nok?\n<s>bot\n⟦ja\n</s>⟧",
         "pair with system": "<s>system\nSei nett.\n<s>human\nok?\n<s>bot\n⟦ja\n</s>⟧",
@@ -188,7 +188,7 @@ def template(name: str, tmp_path: Path, tokenization: str = "whole") -> Template
     markers = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
     (tmp_path / "inst.jinja").write_text(INST)
     return {
-        "mftcoder": lambda: MFTCoder(role_markers=markers, **framed),
+        "codefuse": lambda: CodeFuse(role_markers=markers, **framed),
         "chatml": lambda: ChatML(**framed),
         "llama3": lambda: Llama3(**framed),
         "alpaca": lambda: Alpaca(preamble="Do it.", **framed),
@@ -260,7 +260,7 @@ def test_tokens_by_template(chat_tokenizer: PreTrainedTokenizerFast, tmp_path: P
 def test_some_ids_by_hand(chat_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     """Ids of ByteLevel's alphabet in order: 'a' is its 64th letter (0x61 - 0x21), newline and space among the last."""
     record = {"question": "a", "answer": "é"}
-    encoded = encode([parse(record, "a:1", format=None, columns={})], template("mftcoder", tmp_path), chat_tokenizer)[0]
+    encoded = encode([parse(record, "a:1", format=None, columns={})], template("codefuse", tmp_path), chat_tokenizer)[0]
     human, bot = [71, 84, 76, 64, 77], [65, 78, 83]
     assert encoded.ids.tolist() == [256, *human, 198, 64, 198, 256, *bot, 198, 127, 102, 198, 257]
     assert encoded.supervised.tolist() == [False] * 14 + [True] * 4

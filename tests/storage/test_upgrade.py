@@ -27,3 +27,10 @@ def test_a_run_that_holds_out_the_same_is_no_other_run():
 @pytest.mark.parametrize("tree", [{}, {"data": None, "seed": 3}, {"data": {"_target_": "mine.Data"}}])
 def test_other_trees_stay_as_they_are(tree):
     assert upgraded(tree) == tree
+
+
+def test_a_run_that_was_trained_on_the_released_format_keeps_it():
+    old = config.load("template=codefuse")["template"] | {"_target_": "mftcoder.template.mftcoder.MFTCoder"}
+    assert upgraded({"template": old})["template"]["_target_"] == "mftcoder.template.codefuse.CodeFuse"
+    new = config.load("template=mftcoder")["template"]
+    assert upgraded({"template": new})["template"] == new

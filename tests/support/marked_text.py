@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 from mftcoder.template.native import Native
 
 S, U, A, T = "system", "user", "assistant", "tool"
@@ -24,8 +24,8 @@ def marked(template: Template, tokenizer: PreTrainedTokenizerFast, *turns: Turn,
     return "".join(f"⟦{p.text}⟧" if p.supervised and p.text else p.text for p in pieces).replace("⟧⟦", "")
 
 
-def mftcoder(train_on: Any = "assistant", **markers: str) -> MFTCoder:
-    return MFTCoder(role_markers=MARKERS | markers, tokenization="whole", train_on=train_on, sanitize="escape")
+def codefuse(train_on: Any = "assistant", **markers: str) -> CodeFuse:
+    return CodeFuse(role_markers=MARKERS | markers, tokenization="whole", train_on=train_on, sanitize="escape")
 
 
 def chatml(train_on: Any = "assistant") -> ChatML:

@@ -22,7 +22,7 @@ TALKS = {
     ],
     "system": [("system", "Be {{brief}}.\n\n"), ("user", "x"), ("assistant", "y"), ("user", "\tz\n")],
 }
-TEMPLATES = ["mftcoder", "chatml", "llama3", "alpaca"]
+TEMPLATES = ["mftcoder", "codefuse", "chatml", "llama3", "alpaca"]
 
 
 def dialogue(talk: list[tuple[Any, str]]) -> Dialogue:
@@ -48,7 +48,7 @@ def test_text_and_question_are_ours(name: str, talk: list[tuple[str, str]], chat
         assert by_transformers(template, chat_tokenizer, talk) == text
 
 
-@pytest.mark.parametrize("name", ["mftcoder", "alpaca"])
+@pytest.mark.parametrize("name", ["mftcoder", "codefuse", "alpaca"])
 def test_a_role_that_is_not_shown_is_refused(name: str, chat_tokenizer: Any) -> None:
     with pytest.raises(jinja2.TemplateError, match="no turn of role tool"):
         by_transformers(preset(f"template/{name}"), chat_tokenizer, [("tool", "x")])

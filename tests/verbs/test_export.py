@@ -63,7 +63,7 @@ def test_the_tokenizer_puts_chats_as_they_were_trained(runs, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     messages = [{"role": "user", "content": "a\u00a0b"}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert text == "<s>human\na b\n<s>bot\n"
+    assert text == "<s>user\na\u00a0b\n<s>assistant\n"
 
 
 def test_other_programs_end_answers_where_the_template_does(runs, tmp_path, monkeypatch):

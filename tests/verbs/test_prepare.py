@@ -78,9 +78,9 @@ def test_a_task_with_nothing_to_learn_is_refused(tasks: Path) -> None:
 def test_dialogues_are_shown(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = prepare(tasks, "show=2")
     printed = capsys.readouterr().out
-    assert printed.count("@2 assistant:<s>bot⏎\n⟦") == 4
+    assert printed.count("@2 assistant:<s>assistant⏎\n⟦") == 4
     assert "code·0?⏎" in printed
-    assert "⟦1!⏎\n<|eos|>⟧⏎" in printed
+    assert "⟦1!<|eos|>⟧⏎" in printed
     assert not (run_dir / "audit.json").exists()
     assert not (tasks / "cache").exists()
 

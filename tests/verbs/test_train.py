@@ -42,7 +42,7 @@ def test_answers_before_and_after_are_kept(whole):
     run_dir, _ = whole
     answers = [json.loads(line) for line in (run_dir / "samples.jsonl").read_text().splitlines()]
     assert [(a["step"], a["task"]) for a in answers] == [(step, task) for step in (0, 6) for task in SIZES]
-    assert answers[0]["prompt"].endswith("<s>bot\n")
+    assert answers[0]["prompt"].endswith("<s>assistant\n")
     assert answers[0]["prompt"] == answers[3]["prompt"]
 
 

@@ -4,14 +4,14 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.data.corpus import fingerprint
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 
 
 def template(**changes):
     settings = {"role_markers": MARKERS, "tokenization": "whole", "train_on": "assistant", "sanitize": "escape"}
-    return MFTCoder(**(settings | changes))
+    return CodeFuse(**(settings | changes))
 
 
 def test_equal_tokenizers_are_equal_and_others_not(tokenizer):

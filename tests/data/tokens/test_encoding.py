@@ -20,7 +20,7 @@ from mftcoder.data.records.parsing import parse
 from mftcoder.data.tokens.encoding import Encoded, encode, encode_prompt
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 from mftcoder.template.native import Native
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
@@ -33,11 +33,11 @@ TURNS = (
 )
 
 
-def template(tokenization: str = "whole", train_on: object = "assistant", sanitize: str = "escape") -> MFTCoder:
-    return MFTCoder(role_markers=MARKERS, tokenization=tokenization, train_on=train_on, sanitize=sanitize)
+def template(tokenization: str = "whole", train_on: object = "assistant", sanitize: str = "escape") -> CodeFuse:
+    return CodeFuse(role_markers=MARKERS, tokenization=tokenization, train_on=train_on, sanitize=sanitize)
 
 
-def one(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerFast, template: MFTCoder, kind: str = "chat") -> Encoded:
+def one(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerFast, template: CodeFuse, kind: str = "chat") -> Encoded:
     return encode([Dialogue(turns, "x:1", kind=kind)], template, tokenizer)[0]
 
 
@@ -173,7 +173,7 @@ def test_the_author_of_segments_writes_control_tokens(tokenizer: PreTrainedToken
 def original(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerFast, kind: str) -> tuple[list[int], list[int]]:
     """The original's ids and mask, in its own words: one call of the tokenizer a segment, masks a segment each.
 
-    data/preprocess_data.py of codefuse-ai/MFTCoder as research described it: chat_rounds are tokenised as [system],
+    data/preprocess_data.py of codefuse-ai/CodeFuse as research described it: chat_rounds are tokenised as [system],
     [user marker, user, assistant marker], [answer] + eos, [newline]; pairs as [all up to the answer], [answer] + eos.
     """
 

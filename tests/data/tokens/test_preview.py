@@ -15,9 +15,9 @@ from mftcoder.data.records.source import Source
 from mftcoder.data.tokens.encoding import encode
 from mftcoder.data.tokens.preview import LEARNT, READ, coloured, previews
 from mftcoder.template.chatml import ChatML
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 
-TEMPLATE = MFTCoder(
+TEMPLATE = CodeFuse(
     role_markers={"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"},
     tokenization="whole",
     train_on="assistant",

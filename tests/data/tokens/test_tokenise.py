@@ -11,14 +11,14 @@ from mftcoder.data.records.source import Source
 from mftcoder.data.tokens import tokenise as module
 from mftcoder.data.tokens.encoding import encode
 from mftcoder.data.tokens.tokenise import QUARANTINE, Tokeniser, processes, tokenise
-from mftcoder.template.mftcoder import MFTCoder
+from mftcoder.template.codefuse import CodeFuse
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 def template():
-    return MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
+    return CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
 
 
 def written(path, records):

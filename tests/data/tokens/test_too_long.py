@@ -12,11 +12,11 @@ from mftcoder.core.dialogue import Dialogue, Pretokenised, Turn
 from mftcoder.data.tokens.encoding import Encoded, encode
 from mftcoder.data.tokens.too_long import Fate, TooLong, fit
 from mftcoder.template.base import Template
+from mftcoder.template.codefuse import CodeFuse
 from mftcoder.template.llama3 import Llama3
-from mftcoder.template.mftcoder import MFTCoder
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
-MFTCODER = MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
+MFTCODER = CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
 TURNS = (
     Turn("system", "Sei nett."),
     Turn("user", "排序\u00a0😀"),
@@ -109,7 +109,7 @@ def test_pieces_are_rendered_as_the_dialogues_that_they_are(chat_tokenizer: PreT
 def test_the_last_answer_of_a_piece_is_not_the_last_of_the_dialogue(
     tokenizer: PreTrainedTokenizerFast, too_long: TooLong
 ) -> None:
-    last = MFTCoder(role_markers=MARKERS, tokenization="whole", train_on="last", sanitize="escape")
+    last = CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="last", sanitize="escape")
     pieces, fate = fitted(tokenizer, TURNS, 76, too_long, last)
     learnt = [tokenizer.decode(piece.ids[piece.supervised]) for piece in pieces]
     assert (learnt, fate) == (([], "dropped") if too_long == "truncate" else (["ja\n\n</s>"], "cut"))
@@ -118,7 +118,7 @@ def test_the_last_answer_of_a_piece_is_not_the_last_of_the_dialogue(
 def test_an_exchange_that_cannot_fit_does_not_take_its_neighbours_along(tokenizer: PreTrainedTokenizerFast) -> None:
     """Sizes are those of the whole dialogue; where a piece comes out longer, its exchanges are tried one by one."""
 
-    class Growing(MFTCoder):
+    class Growing(CodeFuse):
         def chat(self, dialogue: Dialogue, trained: list[bool], tokenizer: Any) -> Any:
             shown = super().chat(dialogue, trained, tokenizer)
             return [*shown, *shown[-1:] * 9] if len(dialogue.turns) == 4 else shown
@@ -131,7 +131,7 @@ def test_an_exchange_that_cannot_fit_does_not_take_its_neighbours_along(tokenize
 
 
 def test_truncation_keeps_the_answers_before_a_tool_that_does_not_fit(tokenizer: PreTrainedTokenizerFast) -> None:
-    template = MFTCoder(
+    template = CodeFuse(
         role_markers=MARKERS | {"tool": "<s>tool\n"}, tokenization="whole", train_on="assistant", sanitize="escape"
     )
     turns = (Turn("user", "q"), Turn("assistant", "call"), Turn("tool", "t" * 50), Turn("assistant", "a"))
