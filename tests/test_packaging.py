@@ -29,6 +29,7 @@ def below(directory: str, pattern: str) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in (ROOT / directory).rglob(pattern)}
 
 
+@pytest.mark.slow
 def test_every_module_preset_and_data_file_is_in_it_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     presets = {f"mftcoder/{name}" for name in below("conf", "*.yaml")}
@@ -37,6 +38,7 @@ def test_every_module_preset_and_data_file_is_in_it_and_nothing_else(wheel: zipf
     assert "mftcoder/model/tiny_tokenizer.json" in names
 
 
+@pytest.mark.slow
 def test_it_installs_the_command_and_names_what_it_needs(wheel: zipfile.ZipFile) -> None:
     (entry_points,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     parser = configparser.ConfigParser()
@@ -47,6 +49,7 @@ def test_it_installs_the_command_and_names_what_it_needs(wheel: zipfile.ZipFile)
     assert "Requires-Dist: hydra-core<1.4,>=1.3.8" in metadata
 
 
+@pytest.mark.slow
 def test_what_it_installs_composes_a_run_outside_the_repository(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path / "site")
     run = subprocess.run(

@@ -35,6 +35,7 @@ def test_the_handlers_are_given_back_also_after_an_error() -> None:
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     code = (
         "import time; from mftcoder.core.signals import StopRequest\n"
@@ -55,6 +56,7 @@ def test_a_second_ctrl_c_ends_the_process_at_once() -> None:
     child.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_says_what_is_left() -> None:
     code = (
         "import os, signal; from mftcoder.core.signals import StopRequest\n"
@@ -66,6 +68,7 @@ def test_a_second_ctrl_c_says_what_is_left() -> None:
     assert done.stderr.splitlines() == ["", "step_000050 is there"]
 
 
+@pytest.mark.slow
 def test_a_child_that_inherits_the_handlers_ignores_the_signals() -> None:
     read, write = os.pipe()
     with StopRequest() as stop:

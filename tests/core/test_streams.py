@@ -24,6 +24,7 @@ TRAIN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["| head -1", "> /dev/full", ">&-"])
 def test_a_closed_pipe_or_a_full_log_ends_nothing(tmp_path, shell):
     done = tmp_path / "done"
@@ -33,6 +34,7 @@ def test_a_closed_pipe_or_a_full_log_ends_nothing(tmp_path, shell):
     assert ended.stderr == b""
 
 
+@pytest.mark.slow
 def test_an_ascii_terminal_shows_question_marks(tmp_path):
     done = tmp_path / "done"
     env = os.environ | {"PYTHONIOENCODING": "ascii"}

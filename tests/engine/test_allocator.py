@@ -29,6 +29,7 @@ def faults(**environment: str) -> tuple[bool, int]:
     return kept == "True", int(count)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is the C library of Linux")
 def test_freed_blocks_are_not_fetched_anew():
     kept, count = faults()
@@ -37,6 +38,7 @@ def test_freed_blocks_are_not_fetched_anew():
     assert count < 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is the C library of Linux")
 def test_the_environment_wins():
     kept, count = faults(MALLOC_MMAP_THRESHOLD_="131072")

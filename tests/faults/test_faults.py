@@ -34,6 +34,7 @@ from mftcoder.training import answers
 from mftcoder.training.validation import Validator
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow  # Nearly every test forks a process to be killed.
 ELSEWHERE = """
 F1 launch/test_launch test_a_rank_that_fails_ends_the_others_at_once
 F2 launch/test_launch test_all_ranks_are_asked_to_stop

@@ -33,6 +33,7 @@ def steps(tmp_path):
     directory.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_f8_a_directory_that_may_not_be_written_keeps_its_checkpoints(whole, run, steps: Path, capfd) -> None:
     def job() -> None:
         obey_modes()
@@ -49,6 +50,7 @@ def test_f8_a_directory_that_may_not_be_written_keeps_its_checkpoints(whole, run
     assert same_end(steps.parent, whole[0])
 
 
+@pytest.mark.slow
 def test_f8_what_may_not_be_cleared_away_is_one_clear_error(run, steps: Path, capfd) -> None:
     assert forked(lambda: run(steps.parent, also=At(3, die))) == -signal.SIGKILL
     (steps / ".staged-step_000004-0").mkdir()

@@ -72,6 +72,7 @@ def test_f10_f11_a_rollback_equals_a_run_without_that_data(whole, run, batches, 
     assert metrics(tmp_path / "a")[3:] == metrics(cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 2, 3])
 def test_f10_killed_before_or_after_a_rollback(run, batches, tmp_path, killed):
     """Killed after step 3 the first and the second time, and after step 5: after the next checkpoint."""

@@ -98,6 +98,6 @@ def test_a_fault_is_found_before_anything_is_tried(words: tuple[str, ...], fault
 def test_without_optuna_the_remedy_is_said(tmp_path: Path) -> None:
     (tmp_path / "absent").mkdir()
     (tmp_path / "absent" / "optuna.py").write_text("raise ModuleNotFoundError(\"No module named 'optuna'\")\n")
-    code, _, err = run(*SEARCH, PYTHONPATH=f"{tmp_path / 'absent'}:{ROOT / 'tests'}")
+    code, _, err = run(*SEARCH, PYTHONPATH=f"{tmp_path / 'absent'}:{ROOT / 'tests' / 'support'}")
     remedy = "hydra/sweeper=optuna: No module named 'optuna'; pip install 'mftcoder[optuna]'"
     assert (code, err) == (2, f"1 fault in the configuration:\n  {remedy}\n")

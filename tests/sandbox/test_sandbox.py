@@ -75,6 +75,7 @@ def attack(tmp_path_factory):
     return dict(zip(HOSTILE, outcomes, strict=True))
 
 
+@pytest.mark.slow
 @isolated
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_program_is_contained_and_fails(attack, name):
@@ -85,6 +86,7 @@ def test_a_hostile_program_is_contained_and_fails(attack, name):
     assert outcome.seconds < STRICT["seconds"] + 5
 
 
+@pytest.mark.slow
 @isolated
 def test_the_machine_is_unharmed_and_nothing_is_left_running(attack):
     assert len(HOSTILE) >= 30
@@ -94,6 +96,7 @@ def test_the_machine_is_unharmed_and_nothing_is_left_running(attack):
     assert shutil.which("su") is None or os.access(str(shutil.which("su")), os.R_OK)
 
 
+@pytest.mark.slow
 @isolated
 def test_honest_programs_pass_with_all_that_python_has(attack):
     programs = [
@@ -139,6 +142,7 @@ def test_programs_do_not_see_each_other():
     assert all(outcome.passed for outcome in Sandbox(**SPACIOUS).outcomes([write] * 4))
 
 
+@pytest.mark.slow
 @isolated
 def test_the_sandbox_costs_less_than_60_milliseconds_a_program():
     """Of processor time, which the other tests beside this one do not lengthen much."""

@@ -229,6 +229,7 @@ def stuck_in_saving(run_dir: Path) -> int:
     return pid
 
 
+@pytest.mark.slow
 def test_what_a_living_run_is_writing_is_not_cleared_away(tmp_path: Path) -> None:
     pid = stuck_in_saving(tmp_path)
     try:

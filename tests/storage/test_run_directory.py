@@ -118,6 +118,7 @@ def tree_of(run_dir: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(run_dir.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_second_start_writes_nothing_and_says_who_owns_the_directory_since_when(tmp_path: Path) -> None:
     run_directory.begin(tmp_path, {"mine": 1})
     pid = held(tmp_path, own)
@@ -131,6 +132,7 @@ def test_a_second_start_writes_nothing_and_says_who_owns_the_directory_since_whe
     assert run_directory.read_config(tmp_path) == {"mine": 3}
 
 
+@pytest.mark.slow
 def test_a_start_waits_for_the_workers_of_one_that_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = held(tmp_path)
     monkeypatch.setattr(run_directory, "PREDECESSORS", 0.2)
@@ -142,6 +144,7 @@ def test_a_start_waits_for_the_workers_of_one_that_is_dead(tmp_path: Path, monke
     enter(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_requeued_job_waits_for_its_dying_predecessor(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pid = held(tmp_path, own)
     Timer(0.5, kill, [pid]).start()
@@ -149,6 +152,7 @@ def test_a_requeued_job_waits_for_its_dying_predecessor(tmp_path: Path, caplog: 
         assert "waiting up to 30 s for the process that is ending in it" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_process_that_holds_a_directory_may_take_it_again_and_give_it_up(tmp_path: Path) -> None:
     first, second = run_directory.hold(tmp_path), run_directory.hold(tmp_path)
     first.release()

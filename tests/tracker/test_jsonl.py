@@ -89,6 +89,7 @@ def test_a_line_that_a_crash_cut_short_is_dropped_and_one_that_is_broken_is_name
     assert caplog.messages[0].startswith(f"{path}:2: not a line of metrics")
 
 
+@pytest.mark.slow
 def test_a_logged_line_outlives_a_process_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, signal

@@ -101,6 +101,7 @@ def test_nothing_is_left_of_a_build_that_fails(tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_builds(tmp_path):
     script = """
 import sys, time
