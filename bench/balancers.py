@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +28,7 @@ from omegaconf import OmegaConf
 from mftcoder.balancer.base import Balancer, GradientBalancer
 from mftcoder.cli.config import build, conf_dir
 from mftcoder.core.batch import Sample, TaskLosses
-from mftcoder.data.stream.collate import collate
+from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.base import Engine
 from mftcoder.model.loss_model import LossModel
 from mftcoder.training.loop import MicroBatches, Trainer
@@ -115,19 +114,24 @@ def make_engine(directory: str) -> Engine:
 def make_trainer(engine: Engine, name: str, tasks: int) -> Trainer:
     balancer = component("balancer", name)
     season(balancer, tasks)
-    pack = partial(collate, padding_mode="pack", pad_id=0)
+    pack = MicroBatcher(padding_mode="pack", pad_id=0, rank=0, ranks=1)
     validator = Validator(
-        engine=engine, split=Held(tasks), collate=pack, tokens_per_batch=2 * TOKENS, samples_per_task=None
+        engine=engine,
+        model=engine.model,
+        split=Held(tasks),
+        batcher=pack,
+        tokens_per_batch=2 * TOKENS,
+        samples_per_task=None,
     )
     return Trainer(
         engine=engine,
         objective=component("objective", "sft"),
         balancer=balancer,
-        collate=pack,
+        batcher=pack,
         learning_rate=lambda peak, step: peak,
         max_grad_norm=1.0,
         diagnostics_steps=None,
-        priors=torch.ones(tasks, dtype=torch.float64),
+        priors=lambda: torch.ones(tasks, dtype=torch.float64),
         expected=None,
         probe=validator.probe,
     )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mftcoder.core.coefficients import EffectiveWeights, coefficients
+from mftcoder.core.coefficients import EffectiveWeights, token_coefficients
 
 SHARES = np.array([0.70, 0.20, 0.08, 0.02])
 DIALOGUES, MICRO_BATCH, STEPS = 16, 2, 500
@@ -69,7 +69,7 @@ def realised(rule: str, *, seed: int = 0, steps: int = STEPS) -> list[float]:
         size = MICRO_BATCH if original else DIALOGUES
         for at in range(0, DIALOGUES, size):
             counts = units(tasks[at : at + size], tokens[at : at + size])
-            effective.add(weights, counts, coefficients(weights, counts, expected))
+            effective.add(weights, counts * token_coefficients(weights, counts, expected))
     return effective.mean.tolist()
 
 

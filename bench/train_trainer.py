@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 
 from mftcoder.cli.config import build
 from mftcoder.core.layers import compile_layers
-from mftcoder.data.stream.collate import collate
+from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.model.loss_model import LossModel
 from mftcoder.training.decay import decay_groups
@@ -38,11 +37,11 @@ def make_trainer(tree: dict[str, Any]) -> tuple[Trainer, Any]:
         engine=engine,
         objective=parts["objective"],
         balancer=parts["balancer"],
-        collate=partial(collate, padding_mode="pack", pad_id=0),
+        batcher=MicroBatcher(padding_mode="pack", pad_id=0, rank=0, ranks=1),
         learning_rate=lambda peak, step: peak,
         max_grad_norm=1.0,
         diagnostics_steps=None,
-        priors=torch.ones(1, dtype=torch.float64),
+        priors=lambda: torch.ones(1, dtype=torch.float64),
         expected=None,
         probe=lambda samples: None,  # type: ignore[arg-type, return-value]
     )

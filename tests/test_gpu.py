@@ -15,6 +15,7 @@ from small_models import load, preset, save_random, shaken
 from torch import nn
 
 from mftcoder.core.batch import Sample
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.data.stream.collate import collate
 from mftcoder.model.linear_loss import Targets, Transform, dense_cross_entropy, linear_cross_entropy
 from mftcoder.model.loss_model import LossModel
@@ -82,11 +83,12 @@ def test_lora_over_a_quantised_base_learns(tmp_path: Path, quantization: str) ->
     whole = LossModel(shaken(preset("peft/lora").adapt(net)), loss_kernel="fused", packed=True)
     engine.prepare(whole, lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-2))
     batch = collate(samples(), padding_mode="pack", pad_id=0).to(engine.device)
-    units, ones = torch.ones(4, device=engine.device), torch.ones(2, device=engine.device) / 140
+    float64 = {"dtype": torch.float64, "device": engine.device}
+    units, ones = torch.ones(4, **float64), torch.ones(2, **float64) / 140
     losses = []
     for _ in range(20):
         with engine.micro_batch(last=True):
-            loss, _ = engine.model(batch, units, ones)
+            loss, _ = engine.model(batch, units, TokenWeights(ones))
             engine.backward(loss)
         engine.clip(1.0)
         engine.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,19 +12,42 @@ TOLERANCE = 0.1
 """Share by which a realised weight may differ from its target before the user is told."""
 
 
-def coefficients(weights: Tensor, counts: Tensor, expected: Tensor | None = None) -> Tensor:
-    """The coefficient [T] of each task's units, from its weight and the units [T] of the whole global batch.
+@dataclass(frozen=True, slots=True)
+class TokenWeights:
+    """What the loss of one token counts in the objective.
 
-    With `expected` None: w_t / (N_t * sum of the present tasks' w), so that the loss is the weighted mean of the task
-    means that came (normalization=step). With the units [T] that the mixture promises a step:
-    w_t / (expected_t * sum of all w), unbiased however rarely a task comes (normalization=expected).
-    Absent tasks get 0. float64. Where all weights of the present tasks are 0, all coefficients are 0.
+    Args:
+        coefficients: [T] float64, by which the losses of each task's tokens (or samples) are multiplied.
+        focal_gamma: exponent of the factor (1 - p) ** gamma on the loss of a token of probability p; 0 for none.
     """
-    present = counts > 0
+
+    coefficients: Tensor
+    focal_gamma: float = 0.0
+
+    def to(self, device: torch.device) -> TokenWeights:
+        """The same on `device`."""
+        return replace(self, coefficients=self.coefficients.to(device))
+
+
+def token_coefficients(weights: Tensor, denominators: Tensor, expected: Tensor | None = None) -> Tensor:
+    """The coefficient of every token (or sample) of each task in the loss.
+
+    normalization=step: w_t / (N_t * sum of the present tasks' w), so that the loss is the weighted mean of the means
+    of the tasks that came. normalization=expected: w_t / (E_t * sum of all w), unbiased however rarely a task comes.
+
+    Args:
+        weights: [T] w, non-negative, of any scale.
+        denominators: [T] N, supervised tokens (or samples) in the whole global batch.
+        expected: [T] E, the same as the mixture promises them to this step; None for normalization=step.
+
+    Returns:
+        [T] float64; 0 for absent tasks, and for all where the present tasks have no weight.
+    """
+    present = denominators > 0
     if expected is None:
         active = torch.where(present, weights, 0.0)
-        mass = active / active.sum().clamp(min=1e-300)
-        return torch.where(present, mass / counts.clamp(min=1), 0.0)
+        share = active / active.sum().clamp(min=1e-300)
+        return torch.where(present, share / denominators.clamp(min=1), 0.0)
     share = weights / weights.sum().clamp(min=1e-300)
     return torch.where(present & (expected > 0), share / expected.clamp(min=1e-300), 0.0)
 
@@ -36,9 +60,14 @@ class EffectiveWeights:
         self.target = torch.zeros(num_tasks, dtype=torch.float64)
         self.steps = 0
 
-    def add(self, weights: Tensor, counts: Tensor, coefficients: Tensor) -> None:
-        """Take in one step: all [T], float64."""
-        self.realised += coefficients * counts
+    def add(self, weights: Tensor, shares: Tensor) -> None:
+        """Take in one step.
+
+        Args:
+            weights: [T] float64, of any scale, that were meant.
+            shares: [T] float64, the part of the loss that each task's mean loss had.
+        """
+        self.realised += shares
         self.target += weights / weights.sum().clamp(min=1e-300)
         self.steps += 1
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from mftcoder.core.batch import Batch, Sample
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.data.corpus.tables import Split
-from mftcoder.data.stream.collate import grouped
+from mftcoder.data.stream.micro_batches import grouped
 from mftcoder.engine.base import Engine
 
 Reference = tuple[int, int]  # task, index
@@ -95,5 +96,5 @@ def _of_batch(engine: Engine, group: list[Reference], batch: Batch) -> tuple[lis
     alone = replace(batch, tasks=torch.arange(number))
     ones = torch.ones(number, dtype=torch.float64, device=engine.device)
     with engine.autocast():
-        _, sums = engine.model(alone.to(engine.device), ones, ones)
+        _, sums = engine.model(alone.to(engine.device), ones, TokenWeights(ones))
     return group, sums.cpu().tolist(), batch.supervised.tolist()

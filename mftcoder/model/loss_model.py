@@ -11,6 +11,7 @@ from torch.distributed import ProcessGroup
 from transformers import PreTrainedModel
 
 from mftcoder.core.batch import IGNORED, Batch
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.core.errors import UserError
 from mftcoder.model.attention import packing_arguments, use_packed_attention
 from mftcoder.model.linear_loss import Kernel, Targets, Transform, dense_cross_entropy, linear_cross_entropy
@@ -61,17 +62,28 @@ class LossModel(nn.Module):
         )
         return cast(Tensor, output[0]).flatten(0, 1)
 
-    def forward(
-        self, batch: Batch, units: Tensor, coefficients: Tensor, focal_gamma: float = 0.0
-    ) -> tuple[Tensor, Tensor]:
-        """Loss (scalar) and detached totals [T] of a batch; units [S] is what a target of each sample counts."""
+    def forward(self, batch: Batch, token_scale: Tensor, weights: TokenWeights) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and what each task adds to it.
+
+        Args:
+            batch: a micro-batch of S samples.
+            token_scale: [S] float64, what a target of each sample counts in its task's total.
+            weights: coefficients [T] float64 of the totals in the loss, and the focal exponent.
+
+        Returns:
+            The loss, a scalar, and the detached totals [T] float64.
+        """
+        assert token_scale.dtype == weights.coefficients.dtype == torch.float64, "float64 at every hand-over"
         if self.group is not None:
             batch = own_part(batch, self.group)
         labels = batch.labels.flatten()
         supervised = (labels != IGNORED).nonzero().squeeze(1)
         samples = batch.sample_ids.flatten()[supervised]
-        targets = Targets(labels[supervised], batch.tasks[samples], units[samples], coefficients, focal_gamma)
-        return self.kernel(self.hidden(batch)[supervised], self.head, targets, self.transform)
+        scale = token_scale[samples]
+        targets = Targets(labels[supervised], batch.tasks[samples], scale, weights.coefficients, weights.focal_gamma)
+        loss, totals = self.kernel(self.hidden(batch)[supervised], self.head, targets, self.transform)
+        assert totals.dtype == torch.float64, "float64 at every hand-over"
+        return loss, totals
 
     @torch.no_grad()
     def logits(self, batch: Batch) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mftcoder.core.batch import Batch
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.objective.base import LossKernel, Normalization, Objective, Reduction
 
 
@@ -19,8 +20,8 @@ class SFT(Objective):
         self.normalization = normalization
         self.loss_kernel = loss_kernel
 
-    def losses(self, model: nn.Module, batch: Batch, coefficients: Tensor, focal_gamma: float) -> tuple[Tensor, Tensor]:
+    def losses(self, model: nn.Module, batch: Batch, weights: TokenWeights) -> tuple[Tensor, Tensor]:
         """See Objective.losses."""
-        supervised = batch.supervised.clamp(min=1).to(coefficients.dtype)
-        units = torch.ones_like(supervised) if self.reduction == "token" else 1 / supervised
-        return cast(tuple[Tensor, Tensor], model(batch, units, coefficients, focal_gamma))
+        supervised = batch.supervised.clamp(min=1).to(weights.coefficients.dtype)
+        token_scale = torch.ones_like(supervised) if self.reduction == "token" else 1 / supervised
+        return cast(tuple[Tensor, Tensor], model(batch, token_scale, weights))

@@ -81,7 +81,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, Preempted):
+        if error is None or (isinstance(error, Preempted) and error.together):
             self.finish()
         else:
             self.abandon()

@@ -15,12 +15,13 @@ from typing import Any, Literal
 from mftcoder.core.errors import UserError
 from mftcoder.engine.base import Engine
 from mftcoder.training.loop import Report
-from mftcoder.training.settings import Plan
+from mftcoder.training.settings import AnomalySettings
 
 log = logging.getLogger(__name__)
 
 FILE = "anomalies.jsonl"
 Kind = Literal["non_finite", "loss_spike"]  # named after the keys that say what is done about them
+Verdict = Literal["proceed", "roll_back"]
 FOUND = {
     "non_finite": "loss or gradient is not finite; nothing was updated",
     "loss_spike": "the loss is far above those before",
@@ -30,16 +31,23 @@ REMEDY = {"non_finite": "skip", "loss_spike": "rollback"}
 
 @dataclass
 class Anomalies:
-    """Judges each step by the plan's non_finite and loss_spike; a part of the state. All ranks come to the same.
+    """Judges each step; a part of the state. All ranks come to the same verdict.
 
-    tasks: names by id. run_dir: where anomalies.jsonl goes, one object a line: step, kind, answer, loss, losses by
-    task, grad_norm, and rows of the samples by task.
-    recent: the last finite losses, a window that a spike has to stand out of: the median of a window is hardly moved
-    by the spikes in it, and follows where a loss stays up. in_a_row: steps skipped or rolled back since the run last
-    got past `furthest`, the latest step that failed.
+    Args:
+        settings: what is an anomaly, and what it leads to.
+        engine: whose ranks share what led to one.
+        tasks: names by id.
+        run_dir: where anomalies.jsonl goes, one object a line: step, kind, answer, loss, losses by task, grad_norm, and
+            rows of the samples by task.
+
+    Attributes:
+        recent: the last finite losses, a window that a spike has to stand out of: the median of a window is hardly
+            moved by the spikes in it, and follows where a loss stays up.
+        in_a_row: steps skipped or rolled back since the run last got past `furthest`.
+        furthest: the latest step that failed.
     """
 
-    plan: Plan
+    settings: AnomalySettings
     engine: Engine
     tasks: Sequence[str]
     run_dir: Path
@@ -47,16 +55,20 @@ class Anomalies:
     in_a_row: int = field(default=0, init=False)
     furthest: int = field(default=0, init=False)
 
-    def sends_back(self, report: Report) -> bool:
-        """Take in a step; whether the run is to return to its last checkpoint. Every rank must call it.
+    def judge(self, report: Report) -> Verdict:
+        """Take a step into account and write it down if it is an anomaly; every rank must call it.
 
-        Raises UserError where the plan says to raise, and where there were too many in a row.
+        Returns:
+            roll_back where the run is to return to its last checkpoint, else proceed.
+
+        Raises:
+            UserError: the settings say to raise, or there were too many in a row.
         """
         kind = self._kind(report)
         if kind is None:
             self.in_a_row = self.in_a_row if report.step <= self.furthest else 0
-            return False
-        answer = str(getattr(self.plan, kind))
+            return "proceed"
+        answer = str(getattr(self.settings, kind))
         self._write_down(report, kind, answer)
         message = f"step {report.step}: {FOUND[kind]}; see {self.run_dir / FILE}"
         if answer == "raise":
@@ -64,10 +76,11 @@ class Anomalies:
         if answer != "log":
             self.furthest = max(self.furthest, report.step)
             self.in_a_row += 1
-        if self.in_a_row > self.plan.anomaly_limit:
-            raise UserError(f"{message}. These are more than training.anomaly_limit={self.plan.anomaly_limit} in a row")
+        if self.in_a_row > self.settings.anomaly_limit:
+            limit = f"training.anomaly_limit={self.settings.anomaly_limit}"
+            raise UserError(f"{message}. These are more than {limit} in a row")
         log.warning("%s", message)
-        return answer == "rollback"
+        return "roll_back" if answer == "rollback" else "proceed"
 
     def state_dict(self) -> dict[str, Any]:
         """What later judgements depend on."""
@@ -80,9 +93,9 @@ class Anomalies:
     def _kind(self, report: Report) -> Kind | None:
         if report.skipped:
             return "non_finite"
-        size, before = self.plan.loss_spike_window, self.recent
+        size, before = self.settings.loss_spike_window, self.recent
         self.recent = [*before, report.loss][-size:]
-        spikes = len(before) == size and report.loss > self.plan.loss_spike_factor * median(before)
+        spikes = len(before) == size and report.loss > self.settings.loss_spike_factor * median(before)
         return "loss_spike" if spikes else None
 
     def _write_down(self, report: Report, kind: Kind, answer: str) -> None:

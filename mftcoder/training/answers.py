@@ -18,17 +18,26 @@ from mftcoder.core.errors import Interrupted
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.engine.base import Engine
 from mftcoder.model.generation import Decoding, complete
-from mftcoder.training.settings import Plan
+from mftcoder.training.settings import AnswerSettings
 
 CANDIDATES = 64
 
 
 @dataclass
-class Samples:
-    """Writes answers to plan.sample_generations validation prompts of each task into run_dir/samples.jsonl, on rank 0.
+class Answers:
+    """Writes the model's answers to a few validation prompts of each task into run_dir/samples.jsonl, on rank 0.
 
-    One object a line: step, task, prompt, reference, answer. Greedy, up to plan.sample_tokens tokens or one of `ends`.
-    Does nothing where the model is spread over several ranks that would all have to take part.
+    One object a line: step, task, prompt, reference, answer. Does nothing where the model is sharded over several
+    ranks, which would all have to take part.
+
+    Args:
+        engine: in whose precision the model answers.
+        net: the model with its adapter.
+        tokenizer: the model's.
+        ends: strings that end an answer.
+        corpus: of whose validation split the shortest of the first samples are asked.
+        settings: how many prompts, and the most tokens of an answer, decoded greedily.
+        run_dir: of the run.
     """
 
     engine: Engine
@@ -36,12 +45,12 @@ class Samples:
     tokenizer: PreTrainedTokenizerBase
     ends: Collection[str]
     corpus: Corpus
-    plan: Plan
+    settings: AnswerSettings
     run_dir: Path
 
     def write(self, step: int, asked: Callable[[], bool]) -> None:
         """Answer the prompts as the model is after `step`; not where asked(), before each token, says to stop."""
-        if self.plan.sample_generations == 0 or self.engine.rank > 0 or self.engine.sharded:
+        if self.settings.sample_generations == 0 or self.engine.rank > 0 or self.engine.sharded:
             return
 
         def check(*_: object) -> None:
@@ -55,7 +64,7 @@ class Samples:
         questions = [(sample, *_first_answer(sample)) for sample in self._chosen()]
         prompts = [sample.ids[:start] for sample, start, _ in questions]
         decoding = Decoding(
-            max_new_tokens=self.plan.sample_tokens,
+            max_new_tokens=self.settings.sample_tokens,
             do_sample=False,
             temperature=1.0,
             top_p=1.0,
@@ -75,7 +84,7 @@ class Samples:
         for task in range(valid.num_tasks):
             answered = np.flatnonzero(valid.supervised(task)[:CANDIDATES])
             by_length = answered[np.argsort(valid.lengths(task)[answered], kind="stable")]
-            for index in by_length[: self.plan.sample_generations]:
+            for index in by_length[: self.settings.sample_generations]:
                 yield valid.sample(task, int(index))
 
     def _words(self, sample: Sample, start: int, end: int) -> dict[str, Any]:

@@ -1,135 +1,144 @@
-"""Puts a run together, once its data and its model are loaded."""
+"""What the verb `train` puts a run together with."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mftcoder.balancer.base import Balancer
-from mftcoder.core.batch import Batch, Sample
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import Preempted, UserError
+from mftcoder.core.layers import compile_layers
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Generators
-from mftcoder.core.signals import StopRequest
-from mftcoder.core.state import State, Stateful
+from mftcoder.core.state import State, Stateful, Weights
 from mftcoder.data.base import Data
-from mftcoder.data.corpus.tables import Corpus
-from mftcoder.data.stream.collate import collate
+from mftcoder.data.corpus.tables import Corpus, Split
+from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.data.stream.sampler import Sampler
+from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
-from mftcoder.model.weights import ModelWeights
+from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.loss_model import LossModel
+from mftcoder.model.self_test import self_test
 from mftcoder.objective.base import Objective
-from mftcoder.scheduler.base import Schedule
-from mftcoder.storage.session import Session
-from mftcoder.tracker.composite import Trackers
+from mftcoder.peft.base import Peft
+from mftcoder.quantization.base import Quantization
 from mftcoder.training.anomalies import Anomalies
-from mftcoder.training.answers import Samples
-from mftcoder.training.loop import Trainer
-from mftcoder.training.run import Run
-from mftcoder.training.settings import Plan
+from mftcoder.training.decay import decay_groups
+from mftcoder.training.settings import EvaluationSettings, StepSettings
 from mftcoder.training.validation import Validator
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """The data, the model with its adapter and the engine that has it: what all parts of a run have in common."""
+@contextmanager
+def joined(engine: Engine, *, seed: int) -> Iterator[None]:
+    """Among the other ranks; left together with them, but after an error at once, since they may never answer."""
+    engine.start(seed=seed)
+    if engine.device.type == "cpu":
+        keep_freed_memory()
+    try:
+        yield
+    except Preempted as stop:
+        if stop.together:
+            engine.finish()
+        raise
+    engine.finish()
 
-    engine: Engine
-    plan: Plan
-    data: Data
-    corpus: Corpus
-    tokenizer: PreTrainedTokenizerBase
-    net: PreTrainedModel | PeftModel
-    sampler: Sampler
 
-    @cached_property
-    def total_steps(self) -> int:
-        """Where the schedule ends: at what the plan says, or earlier where the data give no more.
+def facts_of(model: CausalLM, corpus: Corpus, settings: StepSettings, *, packs_per_step: int) -> dict[str, Any]:
+    """What a checkpoint keeps beside the configuration, to be compared by the run that resumes from it."""
+    return {
+        "packs_per_step": packs_per_step,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "data": corpus.digests(),
+        "base": {"source": model.source(), "commit": model.commit()},
+    }
 
-        Raises UserError where they do not give a single step.
-        """
-        wanted = self.plan.max_train_steps
-        total = self.sampler.steps(self.plan.num_train_epochs) if wanted is None else self.sampler.clipped(wanted)
-        limit = "with each task repeated as often as data.tasks.<task>.repeat allows"
-        if not total:
-            raise UserError(f"the data do not fill one step, {limit}; allow more, or make the global batch smaller")
-        if wanted is not None and total < wanted:
-            log.info("training.max_train_steps: %d, but the data give %d, %s; the run ends there", wanted, total, limit)
-        return total
 
-    @cached_property
-    def collate(self) -> Callable[[Sequence[Sample]], Batch]:
-        """Samples to a batch."""
-        return partial(collate, padding_mode=self.data.padding_mode, pad_id=self.tokenizer.pad_token_id)
+def planned_steps(settings: StepSettings, sampler: Sampler) -> int:
+    """Where the run ends: as the settings say, or earlier where the data give no more.
 
-    @cached_property
-    def validator(self) -> Validator:
-        """Of all tasks."""
-        return Validator(
-            engine=self.engine,
-            split=self.corpus.valid,
-            collate=self.collate,
-            tokens_per_batch=self.plan.per_device_eval_batch_size * self.data.seq_length,
-            samples_per_task=self.plan.evaluation_samples,
-        )
+    Raises:
+        UserError: the data do not give a single step.
+    """
+    wanted = settings.max_train_steps
+    total = sampler.steps(settings.num_train_epochs) if wanted is None else sampler.clipped(wanted)
+    limit = "with each task repeated as often as data.tasks.<task>.repeat allows"
+    if not total:
+        raise UserError(f"the data do not fill one step, {limit}; allow more, or make the global batch smaller")
+    if wanted is not None and total < wanted:
+        log.info("training.max_train_steps: %d, but the data give %d, %s; the run ends there", wanted, total, limit)
+    return total
 
-    def trainer(self, *, objective: Objective, balancer: Balancer, scheduler: Schedule) -> Trainer:
-        """What takes the steps, of the model as the engine has prepared it."""
-        total_steps, expected = self.total_steps, None
-        if objective.normalization == "expected":
-            expected = torch.from_numpy(self.sampler.expected_counts(objective.reduction))
-        return Trainer(
-            engine=self.engine,
-            objective=objective,
-            balancer=balancer,
-            collate=self.collate,
-            learning_rate=lambda peak, step: scheduler.learning_rate(peak, step, total_steps),
-            max_grad_norm=self.plan.max_grad_norm,
-            diagnostics_steps=self.plan.diagnostics_steps,
-            priors=torch.tensor(self.corpus.weights, dtype=torch.float64),
-            expected=expected,
-            probe=self.validator.probe,
-        )
 
-    def state(self, trainer: Trainer, anomalies: Anomalies) -> State:
-        """All that a checkpoint holds."""
-        engine = self.engine
-        parts: dict[str, Stateful] = {
-            "optimizer": engine,
-            "balancer": trainer.balancer,
-            "sampler": self.sampler,
-            "rng": Generators(rank=engine.rank, gather=engine.gather),
-            "effective": trainer.effective,
-            "anomalies": anomalies,
-        }
-        return State(ModelWeights(engine, self.net, self.tokenizer), Progress(), parts)
+def load_model(
+    model: CausalLM, quantization: Quantization | None, peft: Peft | None, engine: Engine
+) -> PreTrainedModel | PeftModel:
+    """The model with its adapter."""
+    with engine.building():
+        net = model.load(quantization, engine.device, frozen=peft is not None)
+        return net if peft is None else peft.adapt(net)
 
-    def run(
-        self, *, trainer: Trainer, samples: Samples, checkpoints: Session, trackers: Trackers, stop: StopRequest
-    ) -> Run:
-        """The whole, before its first step."""
-        run_dir = samples.run_dir
-        anomalies = Anomalies(self.plan, self.engine, self.corpus.tasks, run_dir)
-        return Run(
-            corpus=self.corpus,
-            plan=self.plan,
-            total_steps=self.total_steps,
-            trainer=trainer,
-            sampler=self.sampler,
-            validator=self.validator,
-            samples=samples,
-            state=self.state(trainer, anomalies),
-            anomalies=anomalies,
-            checkpoints=checkpoints,
-            trackers=trackers,
-            stop=stop,
-            run_dir=run_dir,
-        )
+
+def with_loss(
+    net: PreTrainedModel | PeftModel, *, objective: Objective, data: Data, engine: Engine, compiled: bool
+) -> LossModel:
+    """The model with its loss, tested."""
+    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
+    if compiled:
+        compile_layers(net)
+    self_test(whole, padding_mode=data.padding_mode)
+    return whole
+
+
+def make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Module) -> torch.optim.Optimizer:
+    """The configured optimizer, a partial of its class, over what trains in `net`."""
+    decay = getattr(optimizer, "keywords", {}).get("weight_decay", 0.0)
+    return optimizer(decay_groups(net.named_parameters(), decay))
+
+
+def make_batcher(data: Data, tokenizer: PreTrainedTokenizerBase, engine: Engine) -> MicroBatcher:
+    """This rank's micro-batches."""
+    return MicroBatcher(
+        padding_mode=data.padding_mode,
+        pad_id=tokenizer.pad_token_id,
+        rank=engine.data_rank,
+        ranks=engine.data_ranks,
+    )
+
+
+def make_validator(
+    settings: EvaluationSettings, split: Split, batcher: MicroBatcher, engine: Engine, *, seq_length: int
+) -> Validator:
+    """Of the model that the engine has prepared."""
+    return Validator(
+        engine=engine,
+        model=engine.model,
+        split=split,
+        batcher=batcher,
+        tokens_per_batch=settings.per_device_eval_batch_size * seq_length,
+        samples_per_task=settings.evaluation_samples,
+    )
+
+
+def expected_denominators(objective: Objective, sampler: Sampler) -> Callable[[], Tensor] | None:
+    """For normalization=expected, what the mixture promises to each step."""
+    if objective.normalization == "step":
+        return None
+    expected = torch.from_numpy(sampler.expected_counts(objective.reduction))
+    return lambda: expected
+
+
+def make_state(
+    weights: Weights, progress: Progress, engine: Engine, anomalies: Anomalies, components: Mapping[str, Stateful]
+) -> State:
+    """All that a checkpoint holds."""
+    rng = Generators(rank=engine.rank, gather=engine.gather)
+    return State(weights, progress, {"optimizer": engine, **components, "rng": rng, "anomalies": anomalies})

@@ -1,6 +1,6 @@
 """The arithmetic of one multi-task optimizer step, and the generator of steps.
 
-The units of every task are counted over the whole global batch, all micro-batches and all ranks, before the first
+What every task's mean is over is counted over the whole global batch, all micro-batches and all ranks, before the first
 backward pass. So each micro-batch knows the final coefficient of its tokens, and gradients only need summing: loss and
 gradient are the same however the batch is split.
 """
@@ -18,25 +18,26 @@ import torch
 from torch import Tensor
 
 from mftcoder.balancer.base import Balancer, GradientBalancer
-from mftcoder.core.batch import Batch, Sample, TaskLosses
-from mftcoder.core.coefficients import EffectiveWeights, coefficients
-from mftcoder.data.stream.collate import grouped
+from mftcoder.core.batch import Batch, TaskLosses
+from mftcoder.core.coefficients import EffectiveWeights, TokenWeights, token_coefficients
+from mftcoder.data.stream.micro_batches import MicroBatcher, MicroBatches
 from mftcoder.engine.base import Engine
 from mftcoder.objective.base import Objective
 from mftcoder.training.task_gradients import set_gradient, task_gradients
 
-MicroBatches = Sequence[Sequence[Sample]]
-
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class BatchSize:
     """How big a global batch was, over all ranks.
 
-    units [T]: what each task's mean is over, targets or samples. tokens [T]: real tokens. targets: supervised tokens.
-    positions: what the model was fed, padding included.
+    Args:
+        denominators: [T] what each task's mean is over, supervised tokens or samples.
+        tokens: [T] real tokens.
+        targets: supervised tokens of all tasks.
+        positions: what the model was fed, padding included.
     """
 
-    units: Tensor
+    denominators: Tensor
     tokens: Tensor
     targets: int
     positions: int
@@ -44,18 +45,27 @@ class Size:
 
 @dataclass
 class Report:
-    """What one optimizer step did. Vectors are [T] over the tasks and already summed over all ranks.
+    """What one optimizer step did, summed over all ranks.
 
-    step: steps finished. loss: the weighted objective. weights: of the tasks that came, with sum 1. grad_norm: before
-    clipping. seconds: by phase. gradients: [T, P] of the tasks' means, where they were taken apart. skipped: something
-    was not finite, so nothing was updated.
+    Args:
+        step: steps finished.
+        loss: the weighted objective.
+        losses: totals and denominators [T].
+        weights: [T] of the tasks that came, with sum 1.
+        size: of the global batch.
+        learning_rate: of the first parameter group.
+        grad_norm: before clipping.
+        samples: (task, row) of those that this rank took.
+        skipped: something was not finite, so nothing was updated.
+        gradients: [T, P] of the tasks' mean losses, where they were taken apart.
+        seconds: by phase.
     """
 
     step: int
     loss: float
     losses: TaskLosses
     weights: Tensor
-    size: Size
+    size: BatchSize
     learning_rate: float
     grad_norm: float
     samples: list[tuple[int, int]]
@@ -68,25 +78,37 @@ class Report:
 class Trainer:
     """Takes optimizer steps; knows nothing of data order, evaluation, logs or checkpoints.
 
-    collate: samples to a batch. learning_rate: from a group's peak and the step. diagnostics_steps: steps between two
-    measurements of the tasks' gradients, or None. priors [T]: the tasks' own weights, which multiply the balancer's.
-    expected [T]: units that the mixture promises a step (normalization=expected), or None. probe: validation losses of
-    so many samples a task, after a step. effective: what the weights came to so far, a part of the state.
+    Args:
+        engine: prepared.
+        objective: what is minimised.
+        balancer: started.
+        batcher: samples to batches.
+        learning_rate: from a parameter group's peak and the step (from 0).
+        max_grad_norm: the global norm that gradients are clipped to, or None.
+        diagnostics_steps: steps between two measurements of the tasks' gradients, or None.
+        priors: [T] float64, the tasks' own weights that hold now, which multiply the balancer's.
+        expected: [T] float64, the denominators that the mixture promises to the step at hand; None for
+            normalization=step.
+        probe: validation losses of so many samples of each task.
+
+    Attributes:
+        effective: what the weights came to so far, a part of the state.
     """
 
     engine: Engine
     objective: Objective
     balancer: Balancer
-    collate: Callable[[Sequence[Sample]], Batch]
+    batcher: MicroBatcher
     learning_rate: Callable[[float, int], float]
     max_grad_norm: float | None
     diagnostics_steps: int | None
-    priors: Tensor
-    expected: Tensor | None
+    priors: Callable[[], Tensor]
+    expected: Callable[[], Tensor] | None
     probe: Callable[[int], TaskLosses]
 
     def __post_init__(self) -> None:
-        self.effective = EffectiveWeights(len(self.priors))
+        self.num_tasks = len(self.priors())
+        self.effective = EffectiveWeights(self.num_tasks)
         self.peaks = [group["lr"] for group in self.engine.optimizer.param_groups]
 
     def step(self, number: int, micro_batches: MicroBatches) -> Report:
@@ -95,20 +117,21 @@ class Trainer:
         by_task = isinstance(self.balancer, GradientBalancer) or self._diagnoses(number)
         with _clock(seconds, "data"):
             batches = self._batches(micro_batches, by_task=by_task)
-            size = self._size([b for own in batches for b in own])
-            counts = size.units if self.expected is None else self.expected
-            weights = self.balancer.weights(number, counts) * self.priors
-            shares = coefficients(weights, size.units, self.expected)
+            size = self._size([batch for own in batches for batch in own])
+            expected = None if self.expected is None else self.expected()
+            promised = size.denominators if expected is None else expected
+            weights = self.balancer.weights(number, promised) * self.priors()
+            coefficients = token_coefficients(weights, size.denominators, expected)
         with _clock(seconds, "forward_backward"):
             if by_task:
-                loss, totals, gradients = self._by_task(number, batches, size.units, shares)
+                loss, totals, gradients = self._by_task(number, batches, size.denominators, coefficients)
             else:
-                (loss, totals), gradients = self._together(batches[0], shares), None
+                (loss, totals), gradients = self._together(batches[0], coefficients), None
         with _clock(seconds, "optimizer"):
             rate, norm, finite = self._update(number, totals)
-        losses = TaskLosses(totals, size.units)
+        losses = TaskLosses(totals, size.denominators)
         if finite:
-            self.effective.add(weights, size.units, shares)
+            self.effective.add(weights, coefficients * size.denominators)
             self.observe(number, losses)
         active = torch.where(losses.present, weights, 0.0)
         return Report(
@@ -137,51 +160,47 @@ class Trainer:
 
     def _batches(self, micro_batches: MicroBatches, *, by_task: bool) -> list[list[Batch]]:
         """The micro-batches as one list; with by_task, one list a task, of micro-batches with nothing but it."""
-        if not by_task:
-            return [[self.collate(samples) for samples in micro_batches]]
-        tokens, number = max(sum(map(len, samples)) for samples in micro_batches), max(map(len, micro_batches))
-        everything = [sample for samples in micro_batches for sample in samples]
-        parts = [[s for s in everything if s.task == t] for t in range(len(self.priors))]
-        groups = [grouped(own, len, tokens=tokens, number=number) for own in parts]
-        return [[self.collate(group) for group in of_task] for of_task in groups]
+        if by_task:
+            return self.batcher.by_task(micro_batches, self.num_tasks)
+        return [self.batcher.together(micro_batches)]
 
-    def _size(self, batches: Sequence[Batch]) -> Size:
+    def _size(self, batches: Sequence[Batch]) -> BatchSize:
         """Of the global batch: one sum over all ranks, of which those of a group count the same batches."""
-        zeros = torch.zeros(len(self.priors), dtype=torch.float64)
-        units = sum((self.objective.counts(b, len(zeros)) for b in batches), zeros)
-        tokens = sum((b.tokens_by_task(len(zeros)) for b in batches), zeros)
+        zeros = torch.zeros(self.num_tasks, dtype=torch.float64)
+        denominators = sum((self.objective.denominators(b, self.num_tasks) for b in batches), zeros)
+        tokens = sum((b.tokens_by_task(self.num_tasks) for b in batches), zeros)
         numbers = torch.tensor([(int(b.supervised.sum()), b.input_ids.numel()) for b in batches]).double().sum(0)
-        sums = self.engine.sum(torch.cat([units, tokens, numbers])) / self.engine.context_parallel
-        units, tokens, numbers = torch.split(sums, [*[len(zeros)] * 2, 2])
-        return Size(units, tokens, int(numbers[0]), int(numbers[1]))
+        sums = self.engine.sum(torch.cat([denominators, tokens, numbers])) / self.engine.context_parallel
+        assert sums.dtype == torch.float64, "float64 at every hand-over"
+        denominators, tokens, numbers = torch.split(sums, [*[self.num_tasks] * 2, 2])
+        return BatchSize(denominators, tokens, int(numbers[0]), int(numbers[1]))
 
-    def _together(self, batches: Sequence[Batch], shares: Tensor) -> tuple[float, Tensor]:
+    def _together(self, batches: Sequence[Batch], coefficients: Tensor) -> tuple[float, Tensor]:
         """Backward through all micro-batches; the loss and the totals [T] over all ranks."""
-        coefs, sums = shares.to(self.engine.device), torch.zeros(1 + len(shares), dtype=torch.float64)
+        weights = TokenWeights(coefficients, self.balancer.focal_gamma).to(self.engine.device)
+        sums = torch.zeros(1 + self.num_tasks, dtype=torch.float64)
         for i, batch in enumerate(batches, 1):
             with self.engine.micro_batch(last=i == len(batches)):
-                loss, totals = self.objective.losses(
-                    self.engine.model, batch.to(self.engine.device), coefs, self.balancer.focal_gamma
-                )
+                loss, totals = self.objective.losses(self.engine.model, batch.to(self.engine.device), weights)
                 self.engine.backward(loss)
             sums += torch.cat([loss.detach()[None].double(), totals]).cpu()
         sums = self.engine.sum(sums)
         return float(sums[0]), sums[1:]
 
     def _by_task(
-        self, number: int, batches: Sequence[Sequence[Batch]], counts: Tensor, shares: Tensor
+        self, number: int, batches: Sequence[Sequence[Batch]], denominators: Tensor, coefficients: Tensor
     ) -> tuple[float, Tensor, Tensor]:
         """As _together, with the gradients [T, P] of the tasks' means, which the balancer may combine."""
-        own = [[b.to(self.engine.device) for b in batches_of_task] for batches_of_task in batches]
-        gradients, totals = task_gradients(self.engine, self.objective, own, counts, self.balancer.focal_gamma)
+        own = [[b.to(self.engine.device) for b in of_task] for of_task in batches]
+        gradients, totals = task_gradients(self.engine, self.objective, own, denominators, self.balancer.focal_gamma)
         totals = self.engine.sum(totals)
-        mass = (shares * counts).to(gradients)
+        shares = (coefficients * denominators).to(gradients)
         if isinstance(self.balancer, GradientBalancer):
-            direction = self.balancer.combine(number, gradients, mass)
+            direction = self.balancer.combine(number, gradients, shares)
         else:
-            direction = mass @ gradients
+            direction = shares @ gradients
         set_gradient(self.engine, direction)
-        return float((shares * totals).sum()), totals, gradients
+        return float((coefficients * totals).sum()), totals, gradients
 
     def _update(self, number: int, totals: Tensor) -> tuple[float, float, bool]:
         """Learning rate, gradient norm, and whether all was finite, without which the parameters stay as they are."""

@@ -12,28 +12,43 @@ import torch
 from torch import Tensor
 
 from mftcoder.core.batch import Batch
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.engine.base import Engine
 from mftcoder.objective.base import Objective
 
 
 def task_gradients(
-    engine: Engine, objective: Objective, batches: Sequence[Sequence[Batch]], counts: Tensor, focal_gamma: float
+    engine: Engine,
+    objective: Objective,
+    batches: Sequence[Sequence[Batch]],
+    denominators: Tensor,
+    focal_gamma: float,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients [T, P] of the tasks' mean losses over the global batch, and totals [T], this rank's.
+    """Gradients of the tasks' mean losses over the global batch, and this rank's totals. Leaves no gradient behind.
 
-    batches: for each task, this rank's micro-batches of it. counts [T]: its units on all ranks. Absent tasks get zeros.
-    Leaves no gradient behind.
+    Args:
+        engine: with whole gradients.
+        objective: gives the losses.
+        batches: [T] lists of this rank's micro-batches of one task each.
+        denominators: [T] float64, what each mean is over, on all ranks.
+        focal_gamma: see TokenWeights.
+
+    Returns:
+        Gradients [T, P], summed over all ranks, zeros for absent tasks; totals [T] float64, of this rank.
     """
     parameters = list(engine.parameters())
-    gradients = torch.stack([torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype)] * len(counts))
+    gradients = torch.stack(
+        [torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype)] * len(denominators)
+    )
     gradients = gradients.to(engine.device)
-    totals = torch.zeros_like(counts)
+    totals = torch.zeros_like(denominators)
     for task, own in enumerate(batches):
-        coefficients = torch.zeros_like(counts)
-        coefficients[task] = 1 / counts[task].clamp(min=1)
+        coefficients = torch.zeros_like(denominators)
+        coefficients[task] = 1 / denominators[task].clamp(min=1)
+        weights = TokenWeights(coefficients.to(engine.device), focal_gamma)
         for batch in own:
             with engine.micro_batch(last=False):
-                loss, total = objective.losses(engine.model, batch, coefficients.to(engine.device), focal_gamma)
+                loss, total = objective.losses(engine.model, batch, weights)
                 engine.backward(loss)
             totals += total.cpu()
         if own:

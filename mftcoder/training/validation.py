@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from mftcoder.core.batch import IGNORED, Batch, Sample, TaskLosses
+from mftcoder.core.batch import TaskLosses
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.data.corpus.tables import Split
-from mftcoder.data.stream.collate import grouped
+from mftcoder.data.stream.micro_batches import MicroBatcher, Reference
 from mftcoder.engine.base import Engine
-
-Reference = tuple[int, int]
 
 
 @dataclass(kw_only=True)
 class Validator:
-    """Evaluates the engine's model on `split`, in batches of at most tokens_per_batch tokens (or one sample).
+    """Evaluates a model on the samples of a split.
 
-    samples_per_task: only so many of each task, evenly spread; None for all.
+    Args:
+        engine: whose ranks share the work.
+        model: a LossModel, or the engine's wrapping of it.
+        split: the samples.
+        batcher: of this rank.
+        tokens_per_batch: the most tokens of a batch of more than one sample.
+        samples_per_task: only so many of each task, evenly spread; None for all.
     """
 
     engine: Engine
+    model: nn.Module
     split: Split
-    collate: Callable[[Sequence[Sample]], Batch]
+    batcher: MicroBatcher
     tokens_per_batch: int
     samples_per_task: int | None
 
@@ -52,33 +59,20 @@ class Validator:
     def _losses(self, references: Iterable[Reference], between: Callable[[], object]) -> TaskLosses:
         engine, num_tasks = self.engine, self.split.num_tasks
         sums = torch.zeros(2, num_tasks, dtype=torch.float64)
-        was_training = engine.model.training
-        engine.model.eval()
-        groups = list(grouped(references, self._length, tokens=self.tokens_per_batch))
-        for batch in self._own(groups):
+        ones = TokenWeights(torch.ones(num_tasks, dtype=torch.float64)).to(engine.device)
+        was_training = self.model.training
+        self.model.eval()
+        for batch in self.batcher.once(references, self._length, self.split, tokens=self.tokens_per_batch):
             between()
-            units = torch.ones(len(batch.tasks), dtype=torch.float64, device=engine.device)
-            ones = torch.ones(num_tasks, dtype=torch.float64, device=engine.device)
+            token_scale = torch.ones(len(batch.tasks), dtype=torch.float64, device=engine.device)
             with engine.autocast():
-                _, totals = engine.model(batch.to(engine.device), units, ones)
+                _, totals = self.model(batch.to(engine.device), token_scale, ones)
             sums[0] += totals.cpu()
             sums[1].index_add_(0, batch.tasks, batch.supervised.double())
-        engine.model.train(was_training)
+        self.model.train(was_training)
         total, count = engine.sum(sums)
         return TaskLosses(total, count / engine.context_parallel)
 
     def _length(self, reference: Reference) -> int:
         task, index = reference
         return int(self.split.lengths(task)[index])
-
-    def _own(self, groups: Sequence[Sequence[Reference]]) -> Iterator[Batch]:
-        """This rank's batches. Sharded models have to run equally often on all: some repeat a batch for nothing."""
-        rank, ranks = self.engine.data_rank, self.engine.data_ranks
-        for at in range(rank, -(-len(groups) // ranks) * ranks, ranks):
-            idle = at >= len(groups)
-            batch = self.collate([self.split.sample(*r) for r in groups[0 if idle else at]])
-            yield _without_targets(batch) if idle else batch
-
-
-def _without_targets(batch: Batch) -> Batch:
-    return replace(batch, labels=torch.full_like(batch.labels, IGNORED), supervised=torch.zeros_like(batch.supervised))

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from torch import nn
-from transformers import PreTrainedModel
 
 from mftcoder.balancer.base import Balancer
-from mftcoder.core.errors import Preempted
-from mftcoder.core.layers import compile_layers
+from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Seed
 from mftcoder.core.signals import StopRequest
+from mftcoder.core.state import Stateful
 from mftcoder.data.base import Data
-from mftcoder.data.corpus.tables import Corpus
-from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.loss_model import LossModel
 from mftcoder.model.positions import check_length
-from mftcoder.model.self_test import self_test
+from mftcoder.model.weights import ModelWeights
 from mftcoder.objective.base import Objective
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
-from mftcoder.scheduler.base import Schedule
+from mftcoder.scheduler.base import Schedule as LearningRate
 from mftcoder.storage.checkpoints import Checkpoints
-from mftcoder.storage.session import Session
 from mftcoder.template.base import Template
 from mftcoder.tracker.base import Tracker
 from mftcoder.tracker.composite import Trackers
-from mftcoder.training.answers import Samples
-from mftcoder.training.assembly import Loaded
-from mftcoder.training.decay import decay_groups
-from mftcoder.training.settings import Plan
+from mftcoder.training.anomalies import Anomalies
+from mftcoder.training.answers import Answers
+from mftcoder.training.assembly import (
+    expected_denominators,
+    facts_of,
+    joined,
+    load_model,
+    make_batcher,
+    make_optimizer,
+    make_state,
+    make_validator,
+    planned_steps,
+    with_loss,
+)
+from mftcoder.training.freezing import Freezing
+from mftcoder.training.loop import Trainer
+from mftcoder.training.notices import Departures, announce
+from mftcoder.training.run import Run
+from mftcoder.training.schedule import Schedule
+from mftcoder.training.settings import Settings
 
 
 def train(
@@ -56,100 +64,80 @@ def train(
     objective: Objective,
     balancer: Balancer,
     optimizer: Callable[..., torch.optim.Optimizer],
-    scheduler: Schedule,
+    scheduler: LearningRate,
     engine: Engine,
     tracker: dict[str, Tracker],
-    training: Plan,
+    training: Settings,
     checkpoint: Checkpoints,
     run_dir: Path,
     config: Mapping[str, Any],
 ) -> float | None:
-    """Train one model on all tasks; returns the mean over the tasks of their best validation losses.
+    """Train one model on all tasks.
 
-    run_dir: where everything goes. config: what the components were built from, to be kept beside the weights.
+    Args:
+        name: of the runs' directory, and in trackers.
+        seed: of the data order, new weights and dropout.
+        cache_dir: where tokenised data are kept.
+        resume: none, auto, latest, best, or the path of a run or of a step.
+        resume_force: continue although configuration or data differ.
+        run_dir: where everything goes.
+        config: what the components were built from, to be kept beside the weights.
+
+    Returns:
+        The mean over the tasks of their best validation losses, None without any validation.
     """
-    _start(engine, seed)
-    check_length(model.config(), data.seq_length)
-    tokenizer = model.tokenizer()
-    corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=Path(cache_dir))
-    facts = _facts(model, corpus, training, engine)
-    session = checkpoint.open(
-        run_dir=run_dir, engine=engine, config=config, facts=facts, resume=resume, resume_force=resume_force
-    )
-    net = _load(model, quantization, peft, engine)
-    whole = _with_loss(net, objective=objective, data=data, plan=training, engine=engine)
-    engine.prepare(whole, partial(_make_optimizer, optimizer))
-    balancer.start(corpus.tasks)
-    sampler = data.sampler(corpus.train, packs_per_step=facts["packs_per_step"], seed=seed)
-    loaded = Loaded(
-        engine=engine, plan=training, data=data, corpus=corpus, tokenizer=tokenizer, net=net, sampler=sampler
-    )
-    trainer = loaded.trainer(objective=objective, balancer=balancer, scheduler=scheduler)
-    samples = Samples(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir)
-    trackers = Trackers(tracker if engine.rank == 0 else {})
-    with StopRequest() as stop, _leaving(engine, session), trackers:
-        trackers.start(run_dir=run_dir, name=name, config=config, tasks=corpus.tasks, total_steps=loaded.total_steps)
-        run = loaded.run(trainer=trainer, samples=samples, checkpoints=session, trackers=trackers, stop=stop)
-        return run.go()
-
-
-def _start(engine: Engine, seed: int) -> None:
-    engine.start(seed=seed)
-    if engine.device.type == "cpu":
-        keep_freed_memory()
-
-
-def _facts(model: CausalLM, corpus: Corpus, plan: Plan, engine: Engine) -> dict[str, Any]:
-    """What a checkpoint keeps beside the configuration, to be compared by the run that goes on from it."""
-    return {
-        "packs_per_step": plan.packs_per_step(engine.data_ranks),
-        "gradient_accumulation_steps": plan.gradient_accumulation_steps,
-        "data": corpus.digests(),
-        "base": {"source": model.source(), "commit": model.commit()},
-    }
-
-
-def _load(
-    model: CausalLM, quantization: Quantization | None, peft: Peft | None, engine: Engine
-) -> PreTrainedModel | PeftModel:
-    """The model with its adapter."""
-    with engine.building():
-        net = model.load(quantization, engine.device, frozen=peft is not None)
-        return net if peft is None else peft.adapt(net)
-
-
-def _with_loss(
-    net: PreTrainedModel | PeftModel, *, objective: Objective, data: Data, plan: Plan, engine: Engine
-) -> LossModel:
-    """The model with its loss, tested."""
-    whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
-    if plan.torch_compile:
-        compile_layers(net)
-    self_test(whole, padding_mode=data.padding_mode)
-    return whole
-
-
-def _make_optimizer(optimizer: Callable[..., torch.optim.Optimizer], net: nn.Module) -> torch.optim.Optimizer:
-    """The configured optimizer, a partial of its class, over what trains in `net`."""
-    decay = getattr(optimizer, "keywords", {}).get("weight_decay", 0.0)
-    return optimizer(decay_groups(net.named_parameters(), decay))
-
-
-@contextmanager
-def _leaving(engine: Engine, session: Session) -> Iterator[None]:
-    """Leave together with the other ranks; after an error leave at once, since they may never answer."""
-    try:
-        yield
-    except Exception:
-        session.abandon()
-        raise
-    except Preempted:
-        _finish(engine, session)
-        raise
-    else:
-        _finish(engine, session)
-
-
-def _finish(engine: Engine, session: Session) -> None:
-    session.finish()
-    engine.finish()
+    with joined(engine, seed=seed):
+        check_length(model.config(), data.seq_length)
+        tokenizer = model.tokenizer()
+        corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=Path(cache_dir))
+        tasks, packs_per_step = corpus.tasks, training.packs_per_step(engine.data_ranks)
+        facts = facts_of(model, corpus, training, packs_per_step=packs_per_step)
+        about: dict[str, Any] = {"config": config, "facts": facts, "resume": resume, "resume_force": resume_force}
+        with checkpoint.open(run_dir=run_dir, engine=engine, **about) as session:
+            net = load_model(model, quantization, peft, engine)
+            compiled = training.torch_compile
+            whole = with_loss(net, objective=objective, data=data, engine=engine, compiled=compiled)
+            engine.prepare(whole, partial(make_optimizer, optimizer))
+            balancer.start(tasks)
+            sampler = data.sampler(corpus.train, packs_per_step=packs_per_step, seed=seed)
+            total_steps = planned_steps(training, sampler)
+            batcher = make_batcher(data, tokenizer, engine)
+            validator = make_validator(training, corpus.valid, batcher, engine, seq_length=data.seq_length)
+            progress = Progress()
+            freezing = Freezing(tasks=tasks, weights=corpus.weights, settings=training, progress=progress)
+            trainer = Trainer(
+                engine=engine,
+                objective=objective,
+                balancer=balancer,
+                batcher=batcher,
+                learning_rate=lambda peak, step: scheduler.learning_rate(peak, step, total_steps),
+                max_grad_norm=training.max_grad_norm,
+                diagnostics_steps=training.diagnostics_steps,
+                priors=freezing.priors,
+                expected=expected_denominators(objective, sampler),
+                probe=validator.probe,
+            )
+            anomalies = Anomalies(training, engine, tasks, run_dir)
+            components: dict[str, Stateful] = {"balancer": balancer, "sampler": sampler, "effective": trainer.effective}
+            state = make_state(ModelWeights(engine, net, tokenizer), progress, engine, anomalies, components)
+            announce(corpus, validator, balancer, packs_per_step=packs_per_step, total_steps=total_steps)
+            with StopRequest() as stop, Trackers(tracker if engine.rank == 0 else {}) as trackers:
+                trackers.start(run_dir=run_dir, name=name, config=config, tasks=tasks, total_steps=total_steps)
+                run = Run(
+                    trainer=trainer,
+                    take=lambda: batcher.of_step(sampler.take(), corpus.train, training.per_device_train_batch_size),
+                    sampler=sampler,
+                    validator=validator,
+                    schedule=Schedule(evaluation=training, stopping=training, total_steps=total_steps),
+                    freezing=freezing,
+                    departures=Departures(tasks, trainer.effective),
+                    answers=Answers(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir),
+                    anomalies=anomalies,
+                    state=state,
+                    evaluate_first=training.evaluate_first,
+                    checkpoints=session,
+                    trackers=trackers,
+                    stop=stop,
+                    run_dir=run_dir,
+                )
+                return run.go()

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaForCausalLM
 
 from mftcoder.core.batch import Sample
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.data.stream.collate import collate
 from mftcoder.model.loss_model import LossModel
 from mftcoder.objective.base import LossKernel
@@ -72,7 +73,7 @@ def test_loss_totals_and_gradient(
     gradients = torch.autograd.grad(expected, list(net.parameters()))
     objective = SFT(reduction=reduction, normalization="step", loss_kernel=kernel)
     model = LossModel(net, loss_kernel=kernel, packed=mode == "pack")
-    loss, totals = objective.losses(model, collate(samples, padding_mode=mode, pad_id=258), COEFFICIENTS, 0.0)
+    loss, totals = objective.losses(model, collate(samples, padding_mode=mode, pad_id=258), TokenWeights(COEFFICIENTS))
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     assert totals.tolist() == pytest.approx(expected_totals, rel=1e-12)
     assert not totals.requires_grad
@@ -85,7 +86,7 @@ def test_units_are_targets_or_samples_that_have_any(
     samples: list[Sample], reduction: Literal["token", "sample"], expected: list[float]
 ) -> None:
     objective = SFT(reduction=reduction, normalization="step", loss_kernel="fused")
-    assert objective.counts(collate(samples, padding_mode="pack", pad_id=258), 4).tolist() == expected
+    assert objective.denominators(collate(samples, padding_mode="pack", pad_id=258), 4).tolist() == expected
 
 
 def test_a_batch_without_targets_is_a_zero_that_reaches_every_parameter(
@@ -93,7 +94,9 @@ def test_a_batch_without_targets_is_a_zero_that_reaches_every_parameter(
 ) -> None:
     objective = SFT(reduction="token", normalization="step", loss_kernel="fused")
     model = LossModel(net, loss_kernel="fused", packed=True)
-    loss, totals = objective.losses(model, collate(samples[-1:], padding_mode="pack", pad_id=258), COEFFICIENTS, 0.0)
+    loss, totals = objective.losses(
+        model, collate(samples[-1:], padding_mode="pack", pad_id=258), TokenWeights(COEFFICIENTS)
+    )
     assert loss.item() == 0
     assert totals.tolist() == [0, 0, 0, 0]
     gradients = torch.autograd.grad(loss, list(net.parameters()))

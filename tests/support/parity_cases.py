@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mftcoder.balancer.fixed import Fixed
 from mftcoder.balancer.pcgrad import PCGrad
 from mftcoder.core.batch import Sample
-from mftcoder.data.stream.collate import collate
+from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.base import Engine
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
@@ -166,10 +165,10 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
         engine=engine,
         objective=Objective(reduction="token", normalization="step", loss_kernel="fused"),
         balancer=balancer,
-        collate=partial(collate, padding_mode=case.padding_mode, pad_id=0),
+        batcher=MicroBatcher(padding_mode=case.padding_mode, pad_id=0, rank=0, ranks=1),
         learning_rate=lambda peak, step: peak * (1 - step / 10),
         max_grad_norm=case.max_grad_norm,
-        priors=torch.ones(TASKS, dtype=torch.float64),
+        priors=lambda: torch.ones(TASKS, dtype=torch.float64),
         expected=None,
         probe=None,
         diagnostics_steps=None,

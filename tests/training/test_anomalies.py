@@ -15,9 +15,9 @@ from mftcoder.core.batch import TaskLosses
 from mftcoder.core.errors import UserError
 from mftcoder.engine.single import Single
 from mftcoder.training.anomalies import Anomalies
-from mftcoder.training.loop import Report, Size
+from mftcoder.training.loop import BatchSize, Report
 
-SIZE = Size(torch.ones(2), torch.ones(2), 1, 1)
+SIZE = BatchSize(torch.ones(2), torch.ones(2), 1, 1)
 
 
 def watch(run_dir: Path, **changes: Any) -> Anomalies:
@@ -52,13 +52,13 @@ def lines(run_dir: Path) -> list[dict[str, Any]]:
 def test_a_spike_stands_out_of_the_losses_before_it(tmp_path, losses, spikes):
     anomalies = watch(tmp_path)
     for step, loss in enumerate(losses, 1):
-        assert not anomalies.sends_back(report(step, loss))
+        assert anomalies.judge(report(step, loss)) == "proceed"
     found = [line["step"] for line in lines(tmp_path)] if (tmp_path / "anomalies.jsonl").exists() else []
     assert found == spikes
 
 
 def test_what_led_to_it_is_written_down(tmp_path):
-    watch(tmp_path, non_finite="skip").sends_back(report(3, float("nan"), skipped=True))
+    watch(tmp_path, non_finite="skip").judge(report(3, float("nan"), skipped=True))
     assert lines(tmp_path) == [
         {
             "step": 3,
@@ -74,41 +74,42 @@ def test_what_led_to_it_is_written_down(tmp_path):
 
 def test_the_plan_decides(tmp_path):
     bad = report(1, float("nan"), skipped=True)
-    assert not watch(tmp_path, non_finite="skip").sends_back(bad)
-    assert watch(tmp_path, non_finite="rollback").sends_back(bad)
+    assert watch(tmp_path, non_finite="skip").judge(bad) == "proceed"
+    assert watch(tmp_path, non_finite="rollback").judge(bad) == "roll_back"
     with pytest.raises(UserError, match=r"step 1: loss or gradient is not finite.*non_finite=skip goes on"):
-        watch(tmp_path, non_finite="raise").sends_back(bad)
-    for answer, sent in (("log", False), ("rollback", True)):
+        watch(tmp_path, non_finite="raise").judge(bad)
+    for answer, verdict in (("log", "proceed"), ("rollback", "roll_back")):
         anomalies = watch(tmp_path, loss_spike=answer)
-        assert [anomalies.sends_back(report(n, 1 + 9 * (n == 5))) for n in range(1, 7)] == [*[False] * 4, sent, False]
+        verdicts = [anomalies.judge(report(n, 1 + 9 * (n == 5))) for n in range(1, 7)]
+        assert verdicts == [*["proceed"] * 4, verdict, "proceed"]
     anomalies = watch(tmp_path, loss_spike="raise")
     anomalies.recent = [1.0] * 4
     with pytest.raises(UserError, match="step 5: the loss is far above those before"):
-        anomalies.sends_back(report(5, 10))
+        anomalies.judge(report(5, 10))
 
 
 @pytest.mark.parametrize("answer", ["skip", "rollback"])
 def test_too_many_in_a_row_end_the_run(tmp_path, answer):
     anomalies = watch(tmp_path, non_finite=answer, anomaly_limit=2)
     for step in (3, 4):
-        anomalies.sends_back(report(step, skipped=True))
+        anomalies.judge(report(step, skipped=True))
     with pytest.raises(UserError, match=r"step 5: .*more than training\.anomaly_limit=2 in a row"):
-        anomalies.sends_back(report(5, skipped=True))
+        anomalies.judge(report(5, skipped=True))
 
 
 def test_a_row_ends_only_beyond_its_last_step(tmp_path):
     """Where the run goes back, good steps come again before the bad one."""
     anomalies = watch(tmp_path, non_finite="rollback", anomaly_limit=2)
     for step, skipped in ((4, True), (3, False), (4, False)):
-        anomalies.sends_back(report(step, skipped=skipped))
+        anomalies.judge(report(step, skipped=skipped))
     assert anomalies.in_a_row == 1
-    anomalies.sends_back(report(5))
+    anomalies.judge(report(5))
     assert anomalies.in_a_row == 0
 
 
 def test_the_state_goes_on(tmp_path):
     first, second = watch(tmp_path, non_finite="skip"), watch(tmp_path, non_finite="skip")
     for step in (1, 2, 3):
-        first.sends_back(report(step, step, skipped=step == 2))
+        first.judge(report(step, step, skipped=step == 2))
     second.load_state_dict(first.state_dict())
     assert (second.recent, second.in_a_row, second.furthest) == ([1, 3], 0, 2)

@@ -1,7 +1,6 @@
 """The promise of the project: a global batch gives the same step however it is split."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.base import Balancer
 from mftcoder.core.batch import Sample
-from mftcoder.data.stream.collate import collate
+from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.single import Single
 from mftcoder.model.loss_model import LossModel
 from mftcoder.objective.sft import SFT
@@ -95,19 +94,21 @@ def make_trainer(
         LossModel(net, loss_kernel=kernel, packed=mode == "pack"), lambda m: torch.optim.SGD(m.parameters(), lr=0.5)
     )
     objective = SFT(reduction=reduction, normalization=normalization, loss_kernel=kernel)
-    batches = partial(collate, padding_mode=mode, pad_id=0)
+    batcher = MicroBatcher(padding_mode=mode, pad_id=0, rank=0, ranks=1)
     held = Held(make_samples(99))
-    validator = Validator(engine=engine, split=held, collate=batches, tokens_per_batch=30, samples_per_task=None)
+    validator = Validator(
+        engine=engine, model=engine.model, split=held, batcher=batcher, tokens_per_batch=30, samples_per_task=None
+    )
     balancer.start(TASKS)
     trainer = Trainer(
         engine=engine,
         objective=objective,
         balancer=balancer,
-        collate=batches,
+        batcher=batcher,
         learning_rate=lambda peak, step: peak,
         max_grad_norm=1.0,
-        priors=torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64),
-        expected=None if normalization == "step" else torch.tensor([30.0, 20.0, 2.0, 1.0], dtype=torch.float64),
+        priors=lambda: torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64),
+        expected=None if normalization == "step" else lambda: torch.tensor([30.0, 20.0, 2.0, 1.0], dtype=torch.float64),
         probe=validator.probe,
         diagnostics_steps=None,
     )

@@ -13,7 +13,7 @@ from mftcoder.core.batch import TaskLosses
 from mftcoder.core.coefficients import EffectiveWeights
 from mftcoder.core.progress import Progress
 from mftcoder.training import metrics as metric_names
-from mftcoder.training.loop import Report, Size
+from mftcoder.training.loop import BatchSize, Report
 
 TASKS = ["add", "gone", "say"]
 NAN = math.nan
@@ -57,14 +57,14 @@ def test_nothing_is_worse_than_nan(bad):
 
 def test_the_metrics_of_a_step_are_those_of_the_tasks_that_came():
     effective = EffectiveWeights(3)
-    effective.add(torch.ones(3).double(), torch.ones(3).double(), torch.tensor([0.5, 0.25, 0.25]).double())
+    effective.add(torch.ones(3).double(), torch.tensor([0.5, 0.25, 0.25]).double())
     tokens = torch.tensor([6, 0, 3]).double()
     report = Report(
         step=1,
         loss=NAN,
         losses=losses(4, 0, NAN),
         weights=torch.tensor([0.5, 0, 0.5]).double(),
-        size=Size(torch.tensor([2, 0, 2]).double(), tokens, 4, 12),
+        size=BatchSize(torch.tensor([2, 0, 2]).double(), tokens, 4, 12),
         learning_rate=0.1,
         grad_norm=1.0,
         samples=[],

@@ -3,13 +3,13 @@ import yaml
 
 from mftcoder.cli.config import conf_dir, load
 from mftcoder.core.errors import ConfigError
-from mftcoder.training.settings import Plan
+from mftcoder.training.settings import Settings
 
 
-def plan(**changes):
+def settings(**changes):
     values = yaml.safe_load((conf_dir() / "train.yaml").read_text())["training"]
-    assert values.pop("_target_") == "mftcoder.training.settings.Plan"
-    return Plan(**(values | changes))
+    assert values.pop("_target_") == "mftcoder.training.settings.Settings"
+    return Settings(**(values | changes))
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,21 @@ def plan(**changes):
 )
 def test_what_cannot_be_is_refused(changes, fault):
     with pytest.raises(ValueError, match="training") as caught:
-        plan(**changes)
+        settings(**changes)
     assert str(caught.value) == fault
 
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(ValueError, match="not above 0") as caught:
-        plan(sample_generations=-2, frozen_weight=2.0, anomaly_limit=0, evaluation_steps=-1)
+        settings(sample_generations=-2, frozen_weight=2.0, anomaly_limit=0, evaluation_steps=-1)
     assert len(str(caught.value).splitlines()) == 4
 
 
 def test_the_ends_of_what_can_be_pass():
-    plan(sample_generations=0, frozen_weight=0.0, loss_spike_factor=1.01, evaluation_steps=None, max_train_steps=None)
-    plan(frozen_weight=1.0)
+    settings(
+        sample_generations=0, frozen_weight=0.0, loss_spike_factor=1.01, evaluation_steps=None, max_train_steps=None
+    )
+    settings(frozen_weight=1.0)
 
 
 OWN = ("data=folders", "data.paths=[my/add,my/sub.jsonl]", "+data.tasks.words.path=somewhere")

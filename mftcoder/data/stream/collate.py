@@ -1,9 +1,9 @@
-"""Samples into micro-batches: how many go into one, and one packed end to end, or padded row by row."""
+"""Samples to a micro-batch: packed end to end, or padded row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mftcoder.core.batch import IGNORED, Batch, Sample
 
-T = TypeVar("T")
 PaddingMode = Literal["pack", "padding", "concat"]
 
 
@@ -51,23 +50,6 @@ def collate(samples: Sequence[Sample], *, padding_mode: PaddingMode, pad_id: int
         boundaries=None if padded else torch.from_numpy(np.concatenate([[0], lengths.cumsum()]).astype(np.int32)),
         lengths=torch.from_numpy(lengths),
     )
-
-
-def grouped(
-    items: Iterable[T], length: Callable[[T], int], *, tokens: int, number: int | None = None
-) -> Iterator[list[T]]:
-    """`items` in their order, each group of at most so many tokens (or one item) and at most `number` items."""
-    group: list[T] = []
-    total = 0
-    for item in items:
-        size = length(item)
-        if group and (len(group) == number or total + size > tokens):
-            yield group
-            group, total = [], 0
-        group.append(item)
-        total += size
-    if group:
-        yield group
 
 
 def _labels(sample: Sample) -> NDArray[np.generic]:

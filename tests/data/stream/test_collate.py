@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mftcoder.core.batch import IGNORED, Sample
-from mftcoder.data.stream.collate import collate, grouped
+from mftcoder.data.stream.collate import collate
 
 X = IGNORED
 SAMPLES = [
@@ -38,17 +38,3 @@ def test_padded():
 def test_no_samples_are_refused():
     with pytest.raises(ValueError, match="0 samples; it needs at least one"):
         collate([], padding_mode="pack", pad_id=0)
-
-
-@pytest.mark.parametrize(
-    ("tokens", "number", "groups"),
-    [
-        (5, None, [[3, 2], [4], [9], [1, 1, 1]]),  # one item may be longer than the budget
-        (5, 2, [[3, 2], [4], [9], [1, 1], [1]]),
-        (100, None, [[3, 2, 4, 9, 1, 1, 1]]),
-        (1, 1, [[3], [2], [4], [9], [1], [1], [1]]),
-    ],
-)
-def test_groups_keep_the_order_and_the_budgets(tokens, number, groups):
-    assert list(grouped([3, 2, 4, 9, 1, 1, 1], int, tokens=tokens, number=number)) == groups
-    assert list(grouped([], int, tokens=tokens)) == []

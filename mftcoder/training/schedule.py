@@ -1,0 +1,63 @@
+"""When a run logs, when it validates, and when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mftcoder.core.progress import Progress
+from mftcoder.training.settings import EvaluationSettings, StoppingSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A pure function of the progress of a run.
+
+    Args:
+        evaluation: the intervals.
+        stopping: when validation is said to have stalled.
+        total_steps: where the learning rate's schedule ends, and with it the run.
+    """
+
+    evaluation: EvaluationSettings
+    stopping: StoppingSettings
+    total_steps: int
+
+    def logs(self, step: int) -> bool:
+        """Whether the metrics of a step are logged."""
+        return _due(step, self.evaluation.log_interval)
+
+    def validates(self, progress: Progress) -> bool:
+        """Whether a validation is due that has not been taken yet."""
+        step = progress.step
+        taken = any(validated == step for validated, _ in progress.validations)
+        return not taken and (_due(step, self.evaluation.evaluation_steps) or step == self.total_steps)
+
+    def end(self, progress: Progress, priors: Tensor) -> str | None:
+        """Why the run is over; None while it is not.
+
+        Args:
+            progress: of the run.
+            priors: [T] the tasks' own weights that hold now.
+        """
+        if progress.step >= self.total_steps:
+            return "all steps are taken"
+        if not priors.any():
+            return "no task has any weight left (training.freeze_stall_num, training.frozen_weight)"
+        return "validation has stopped improving (training.early_stopping)" if self._stalled(progress) else None
+
+    def _stalled(self, progress: Progress) -> bool:
+        """Whether what early stopping watches has seen no new best for long enough."""
+        stopping = self.stopping
+        if not stopping.early_stopping:
+            return False
+        if stopping.early_stopping_on == "mean":
+            return progress.stalls() >= stopping.early_stopping_stall_num
+        watched = progress.tasks if stopping.early_stopping_on in ("all", "any") else stopping.early_stopping_on
+        over = [progress.stalls(task) >= stopping.early_stopping_stall_num for task in watched]
+        return any(over) if stopping.early_stopping_on == "any" else bool(over) and all(over)
+
+
+def _due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
