@@ -30,9 +30,12 @@ def after_export(directory: Path) -> str:
     return f"next: vllm serve {short(directory)} --served-model-name {directory.name}"
 
 
-def after_sweep(sweep: Path, best: Path) -> str:
-    """For a sweep of which one job was the best."""
-    return f"next: {program()} again {short(best)} KEY=VALUE, {program()} report run={short(sweep)} format=tex"
+def after_sweep(sweep: Path, best: Path | None) -> str:
+    """For a sweep, of which one job may be of the best choice."""
+    steps = [f"{program()} report run={short(sweep)} format=tex"]
+    if best is not None:
+        steps.insert(0, f"{program()} again {short(best)} KEY=VALUE")
+    return "\n".join(["next:", *(f"  {step}" for step in steps)])
 
 
 def short(path: Path) -> str:

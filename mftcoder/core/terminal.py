@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LEAST = 120  # columns where there is no terminal, whose 80 by default are too few for the tables
 PROGRAM = "MFTCODER_PROGRAM"  # how worker processes know what the user typed
+SWEEP = "MFTCODER_SWEEP"  # set for the jobs of a sweep
 NAMES = {"launch.py": "python launch.py", "__main__.py": "python -m mftcoder"}
 
 
@@ -30,6 +31,11 @@ def remember_program() -> None:
 def program() -> str:
     """The name by which this program was started, to be typed again: mftcoder, or python launch.py."""
     return os.environ.get(PROGRAM, "mftcoder")
+
+
+def in_sweep() -> bool:
+    """Whether this process runs one of many jobs, each of which says no more than a line."""
+    return SWEEP in os.environ
 
 
 def terminal() -> Console:

@@ -16,10 +16,11 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from mftcoder.cli import config, next_steps, secrets
+from mftcoder.cli.schema import settings
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
 from mftcoder.core.run_files import LATEST, newest_run
 from mftcoder.core.streams import make_streams_last
-from mftcoder.core.terminal import log_plainly
+from mftcoder.core.terminal import SWEEP, log_plainly
 from mftcoder.launch import world
 from mftcoder.launch.worker import work
 from mftcoder.launch.world import Meeting, World
@@ -91,6 +92,8 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
         run_directory.discard(run_dir)
         raise Refused(error) from error
     try:
+        if _is_quiet(tree) and not sweep and meeting is None:
+            return _run_quietly(tree, run_dir)
         metric = _launch(Job(tree, shape, run_dir, list(hydra.overrides.task), sweep), meeting)
         if not sweep and tree["_target_"] == TRAIN:
             print(next_steps.after_training(run_dir))
@@ -125,6 +128,20 @@ def fit(tree: dict[str, Any], others: World | None) -> Shape:
     if asked["num_nodes"] > 1 and not others and not re.fullmatch(r".+:\d+", rendezvous or ""):
         raise ConfigError([f"engine.rendezvous: {rendezvous!r} is not <host of one of the nodes>:<port>"])
     return Shape(**asked, rendezvous=rendezvous)
+
+
+def _is_quiet(tree: dict[str, Any]) -> bool:
+    """Whether a verb writes nothing of its own, so that it needs no directory."""
+    return "run_dir" not in settings(config.verb(tree)[0])
+
+
+def _run_quietly(tree: dict[str, Any], run_dir: Path) -> float | None:
+    """Run a verb that leaves nothing behind, the directory that Hydra made for it included."""
+    run_directory.discard(run_dir)
+    if run_dir.parent.is_dir() and not any(run_dir.parent.iterdir()):
+        run_dir.parent.rmdir()
+    function, parts = config.verb(tree)
+    return function(**parts)
 
 
 def _on_this_machine(name: str) -> int:
@@ -184,6 +201,8 @@ def _in_workers(job: Job, run_dir: Path, sha256: str, *, serves: bool = False) -
 
     hidden = {"sha256": sha256, "hidden": secrets.find(job.tree)}
     environment = {secrets.ENVIRONMENT: json.dumps(hidden)}
+    if job.sweep:
+        environment[SWEEP] = "1"
     if job.shape.num_processes > 1:
         threads = max(1, (os.cpu_count() or 1) // job.shape.num_processes)
         environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))

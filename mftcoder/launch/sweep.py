@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,15 @@ import yaml
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.box import HEAVY_HEAD
+from rich.table import Table
 from typing_extensions import override
 
-from mftcoder.cli import secrets
+from mftcoder.cli import next_steps, secrets
 from mftcoder.core.errors import Refused, UserError
 from mftcoder.core.lock import Lock, LockedError
 from mftcoder.core.terminal import table, terminal
-from mftcoder.report.draw import draw
+from mftcoder.report.comparison import MEAN, Comparison, compare, plus_minus
+from mftcoder.report.draw import draw, jobs_of, place_of
 from mftcoder.report.record import METRICS
 from mftcoder.storage import status
 from mftcoder.storage.run_directory import LOCK
@@ -74,30 +75,45 @@ def without_secrets(config: DictConfig) -> DictConfig:
 
 
 def show(sweep_dir: Path) -> None:
-    """Print the jobs in a sweep's directory by what differs between them, the best marked, and draw their report."""
-    jobs = sorted((file.parent for file in sweep_dir.glob(f"*/{status.FILE}")), key=_place)
+    """Print the jobs in a sweep's directory by what differs between them, compare them, and draw their report."""
+    jobs = sorted((file.parent for file in sweep_dir.glob(f"*/{status.FILE}")), key=place_of)
     found = [(job, word) for job in jobs if (word := status.read(job)) is not None]
-    done = [word.metric for _, word in found if word.state == "completed" and word.metric is not None]
-    lowest = min((metric for metric in done if math.isfinite(metric)), default=None)
     overrides = {job: _overrides(job) for job, _ in found}
     shared = set.intersection(*map(set, overrides.values())) if len(found) > 1 else set()
     shown = table("job", "overrides", "state", "metric", texts=(0, 1, 2), box=HEAVY_HEAD, title=str(sweep_dir))
     for job, word in found:
-        best = lowest is not None and word.metric == lowest
-        metric = "" if word.metric is None else f"{word.metric:.6g}{' *' if best else ''}"
+        metric = "" if word.metric is None else f"{word.metric:.6g}"
         state = word.state if word.reason is None else f"{word.state}: {word.reason}"
         differing = " ".join(override for override in overrides[job] if override not in shared)
-        shown.add_row(job.name, differing, state, metric, style="bold" if best else None)
+        shown.add_row(job.name, differing, state, metric)
     if found:
         terminal().print(shown)
     if any(sweep_dir.glob(f"*/{METRICS}")):
-        print(f"compared in {draw(sweep_dir)}")
+        _compare(sweep_dir)
 
 
-def _place(job: Path) -> tuple[float, str]:
-    """By the number that its name begins with; names that someone chose for them (hydra.sweep.subdir) come last."""
-    number = job.name.partition("-")[0]
-    return (int(number) if number.isdecimal() else math.inf), job.name
+def _compare(sweep_dir: Path) -> None:
+    """Print the choices of a sweep against the first of them, and draw the report."""
+    comparison = compare(jobs_of(sweep_dir))
+    if comparison is not None:
+        seeds = f"over {comparison.seeds} seeds" if comparison.seeds > 1 else "one run each, so none is evidence"
+        print(f"\nlowest validation loss against {comparison.first}, {seeds}", end="", flush=True)
+        terminal().print(_differences(comparison))
+        if comparison.seeds > 1:
+            print("± between seeds; * not by chance (paired t-test at 95 %, Holm); all else is no difference")
+    print(f"compared in {draw(sweep_dir)}")
+    best = comparison.rows[0].jobs[0].path if comparison is not None else None
+    print(next_steps.after_sweep(sweep_dir, best))
+
+
+def _differences(comparison: Comparison) -> Table:
+    shown = table("choice", "mean", "difference", "verdict", *comparison.tasks, texts=(0, 3))
+    for row in comparison.rows:
+        cells = [row.differences[column] for column in comparison.columns]
+        told = [f"{plus_minus(cell.values, signed=True)} {cell.star}".strip() for cell in cells]
+        tasks = [row.spread(t) for t in comparison.tasks] if cells[0].verdict == "first" else told[1:]
+        shown.add_row(row.name, row.spread(MEAN), told[0], cells[0].verdict, *tasks)
+    return shown
 
 
 def _overrides(job: Path) -> list[str]:

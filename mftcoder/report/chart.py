@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from mftcoder.report.scale import Scale, label, spanning, ticks
@@ -13,18 +13,43 @@ from mftcoder.report.scale import Scale, label, spanning, ticks
 WIDTH, HEIGHT = 560, 240
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 10, 38
 MOST_POINTS = 400
+COLOURS, OVERALL = 9, -1  # how many there are for lines of one kind, and the index of what belongs to no single task
 
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One line through `points` (step, value), in order. colour: an index, the same on every chart of a page."""
+    """One line.
+
+    Args:
+        name: in the legend; none there where it is empty.
+        points: (step, value), in order.
+        colour: an index, the same on every chart of a page; after nine colours, lines are dashed, then dotted.
+        dashed: whether the line is dashed in any case.
+        band: (step, low, high) around the line.
+    """
 
     name: str
     points: Points
     colour: int
     dashed: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
+
+    @property
+    def kind(self) -> str:
+        """The class of the line."""
+        return "dashed" if self.dashed else kind(self.colour)
+
+
+def kind(colour: int) -> str:
+    """Of lines that share a colour: solid, dashed and dotted."""
+    return ("", "dashed", "dotted")[colour // COLOURS % 3] if colour != OVERALL else ""
+
+
+def tint(colour: int) -> int:
+    """Which of the page's ten colours an index stands for."""
+    return COLOURS if colour == OVERALL else colour % COLOURS
 
 
 def line_chart(title: str, series: Sequence[Series]) -> str:
@@ -32,19 +57,19 @@ def line_chart(title: str, series: Sequence[Series]) -> str:
 
     Of more than 400 points, neighbours are averaged; a single point is drawn as a dot.
     """
-    drawn = [Series(s.name, _thinned(s.points), s.colour, s.dashed) for s in series if s.points]
+    drawn = [replace(s, points=_thinned(s.points)) for s in series if s.points]
     if not drawn:
         return ""
     places = [place for line in drawn for place, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
+    values += [value for line in drawn for _, *ends in line.band for value in ends]
     across = spanning(places, LEFT, WIDTH - RIGHT, margin=0.0)
     up = spanning(values, HEIGHT - BOTTOM, TOP, margin=0.05)
-    data = json.dumps([{"name": s.name, "colour": s.colour, "points": s.points} for s in drawn])
+    data = json.dumps([{"name": s.name, "colour": tint(s.colour), "points": s.points} for s in drawn])
     frame = json.dumps([across.low, across.high, LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM])
     lines = "".join(_line(s, across, up) for s in drawn)
     legend = "".join(
-        f'<span class="{"dashed" if s.dashed else ""}" style="--c:var(--c{s.colour % 10})">{escape(s.name)}</span>'
-        for s in drawn
+        f'<span class="{s.kind}" style="--c:var(--c{tint(s.colour)})">{escape(s.name)}</span>' for s in drawn if s.name
     )
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
@@ -70,12 +95,20 @@ def _axes(across: Scale, up: Scale) -> str:
 
 
 def _line(series: Series, across: Scale, up: Scale) -> str:
-    style = f'style="--c:var(--c{series.colour % 10})"'
+    style = f'style="--c:var(--c{tint(series.colour)})"'
     places = [(across.at(step), up.at(value)) for step, value in series.points]
     if len(places) == 1:
         return f'<circle {style} cx="{places[0][0]}" cy="{places[0][1]}" r="3"/>'
     path = "M" + "L".join(f"{x},{y}" for x, y in places)
-    return f'<path class="{"dashed" if series.dashed else ""}" {style} d="{path}"/>'
+    return f'{_band(series, across, up)}<path class="{series.kind}" {style} d="{path}"/>'
+
+
+def _band(series: Series, across: Scale, up: Scale) -> str:
+    if not series.band:
+        return ""
+    there = [f"{across.at(step)},{up.at(high)}" for step, _, high in series.band]
+    back = [f"{across.at(step)},{up.at(low)}" for step, low, _ in reversed(series.band)]
+    return f'<path class="band" style="--c:var(--c{tint(series.colour)})" d="M{"L".join([*there, *back])}Z"/>'
 
 
 def _thinned(points: Points) -> Points:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from mftcoder.report.chart import kind, tint
 from mftcoder.report.scale import Scale, label, spanning
 
 WIDTH, HEIGHT = 1120, 300
@@ -21,12 +22,15 @@ class Axis:
     values: Sequence[float | str | None]
 
 
-def parallel(axes: Sequence[Axis], jobs: Sequence[str]) -> str:
-    """A figure with a line a job across all axes; jobs are given best first, and drawn worst first.
+def parallel(axes: Sequence[Axis], jobs: Sequence[str], colours: Sequence[int] | None = None) -> str:
+    """A figure with a line a job across all axes.
 
-    A job's colour is its rank, as that of a series in a line chart is its index.
+    Args:
+        axes: settings and results.
+        jobs: what each is called, the best first; they are drawn worst first.
+        colours: an index for each job, as for the series of a line chart; its rank where there are none.
     """
-    if len(axes) < 2 or not jobs:
+    if len(axes) < 2 or len(jobs) < 2:
         return ""
     across = Scale(0, len(axes) - 1, LEFT, WIDTH - RIGHT)
     columns = [_column(axis, across.at(i)) for i, axis in enumerate(axes)]
@@ -37,10 +41,12 @@ def parallel(axes: Sequence[Axis], jobs: Sequence[str]) -> str:
         points = [(across.at(i), places[rank]) for i, (*_, places) in enumerate(columns)]
         path = "M" + "L".join(f"{x},{y}" for x, y in points if y is not None)
         share = 1 - rank / max(1, len(jobs) - 1)
-        style = f"--c:var(--c{rank % 10});--share:{share:.3f}"
-        lines.append(f'<path class="job" style="{style}" d="{path}"><title>{escape(job)}</title></path>')
+        colour = rank if colours is None else colours[rank]
+        css = f"job {kind(colour)}".strip()
+        style = f"--c:var(--c{tint(colour)});--share:{share:.3f}"
+        lines.append(f'<path class="{css}" style="{style}" d="{path}"><title>{escape(job)}</title></path>')
     return (
-        '<figure class="wide"><figcaption>all jobs, the best of them strongest</figcaption>'
+        '<figure class="wide"><figcaption>All jobs, the best of them strongest; losses: lower is better</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}"><g class="axes">{rules}</g>{"".join(lines)}'
         f'<g class="over">{texts}</g></svg></figure>'
     )

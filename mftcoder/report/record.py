@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +17,20 @@ from mftcoder.core.errors import UserError
 from mftcoder.storage import status
 
 METRICS = "metrics.jsonl"
+PROGRAM = re.compile(r"(launch\.py|mftcoder|mftcoder/__main__\.py)$")
 
 
 @dataclass(frozen=True)
 class Record:
-    """One run. metrics: the lines of metrics.jsonl. samples: those of samples.jsonl. config: config.yaml as text.
+    """One run.
 
-    overrides: what was typed, by key.
+    Args:
+        path: its directory.
+        metrics: the lines of metrics.jsonl.
+        samples: the lines of samples.jsonl.
+        config: config.yaml as text.
+        overrides: what was typed, by key.
+        environment: environment.json.
     """
 
     path: Path
@@ -29,6 +38,46 @@ class Record:
     samples: list[dict[str, Any]]
     config: str
     overrides: dict[str, str]
+    environment: dict[str, Any]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The configuration that ran."""
+        return dict(yaml.safe_load(self.config) or {})
+
+    @property
+    def model(self) -> str | None:
+        """The path of the model, or its class where it is made."""
+        model = self.settings.get("model") or {}
+        return model.get("pretrained_model_path") or (model.get("_target_") or "").rpartition(".")[2] or None
+
+    @property
+    def data(self) -> str | None:
+        """Where the data were, or their class, and the tasks."""
+        data = self.settings.get("data") or {}
+        source = ", ".join(map(str, data.get("paths") or [])) or (data.get("_target_") or "").rpartition(".")[2]
+        return "; tasks: ".join(filter(None, (source, ", ".join(self.tasks)))) or None
+
+    @property
+    def date(self) -> str | None:
+        """When it began."""
+        return str(self.environment["time"]).replace("T", " ") if "time" in self.environment else None
+
+    @property
+    def git(self) -> str | None:
+        """The commit of the code, and whether it was changed since."""
+        git = self.environment.get("git") or {}
+        return git.get("commit") and git["commit"][:12] + (" with changes" if git.get("dirty") else "")
+
+    @property
+    def command(self) -> str | None:
+        """What was typed, to be typed again."""
+        argv = [str(word) for word in self.environment.get("argv") or []]
+        started = next((i for i, word in enumerate(argv) if PROGRAM.search(word)), None)
+        if started is None:
+            return None
+        program = "python launch.py" if argv[started].endswith("launch.py") else "mftcoder"
+        return f"{program} {shlex.join(argv[started + 1 :])}"
 
     @cached_property
     def status(self) -> status.Status | None:
@@ -64,6 +113,7 @@ def read(path: Path) -> Record:
         samples=lines(path / "samples.jsonl"),
         config=_text(path / "config.yaml"),
         overrides=dict(override.lstrip("+~").partition("=")[::2] for override in typed),
+        environment=json.loads(_text(path / "environment.json") or "{}"),
     )
 
 

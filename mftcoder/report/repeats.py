@@ -14,10 +14,19 @@ SEED = "seed"
 
 @dataclass(frozen=True)
 class Repeats:
-    """Jobs of the same settings. settings: those that vary within the sweep, by key."""
+    """Jobs of the same settings.
+
+    Args:
+        settings: those that vary within the sweep, by key.
+        jobs: one of each seed.
+    """
 
     settings: dict[str, str]
     jobs: list[Record]
+
+    def named(self) -> dict[str, str]:
+        """The settings, with words for what nobody typed."""
+        return {key: value or "(as it was)" for key, value in self.settings.items()}
 
     def row(self, tasks: Sequence[str]) -> list[str]:
         """Best and final loss of each task, means of them over the tasks, and when the tasks were at their best.
@@ -63,7 +72,7 @@ def repeats(jobs: Sequence[Record]) -> list[Repeats]:
     for job in jobs:
         groups.setdefault(tuple(job.overrides.get(key, "") for key in varied), []).append(job)
     found = [Repeats(dict(zip(varied, values, strict=True)), own) for values, own in groups.items()]
-    return sorted(found, key=lambda own: mean(_lowest(job) for job in own.jobs))
+    return sorted(found, key=lambda own: mean(lowest(job) for job in own.jobs))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -71,7 +80,8 @@ def spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
-def _lowest(job: Record) -> float:
+def lowest(job: Record) -> float:
+    """The mean over the tasks of their lowest validation losses."""
     return mean(course.best for course in _courses(job).values())
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError, UserError
+from mftcoder.core.run_files import LATEST, newest_run
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import ADAPTER
 from mftcoder.peft.base import quiet
@@ -134,11 +135,14 @@ def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
 def weights_of(checkpoint: str) -> Path:
     """The directory of the weights that a checkpoint names: a run, a step, a pointer, or any other directory.
 
+    Above runs, as runs/<name> is, it is the newest of them that has a checkpoint.
+
     Raises:
         UserError: there are none, or they are damaged.
     """
     path = Path(checkpoint)
-    pointer = path / resumption.STEPS / "latest" if path.is_dir() else path
+    run = newest_run(path, having=LATEST)
+    pointer = path if run is None else run / LATEST
     if pointer.is_file():
         path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
     if (path / ADAPTER).is_file() or any(path.glob("model*.safetensors")):

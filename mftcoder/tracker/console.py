@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mftcoder.core.terminal import table, terminal
+from mftcoder.core.terminal import in_sweep, table, terminal
 from mftcoder.tracker.base import Metrics, Tracker
 
 VALID = "valid/loss/"
@@ -23,11 +23,14 @@ TRAIN = "train/loss/"
 
 
 class Console(Tracker):
-    """Shows step, loss, learning rate, tokens a second, time left and the losses of the first `max_tasks` tasks.
+    """Shows step, loss, learning rate, tokens a second, time left and the losses of the tasks.
 
-    style: auto takes the bar on a terminal and lines elsewhere. A dash stands for the loss of a task that was absent
-    from the step. The first losses of the tables are those of the first evaluation that this process saw, as their
-    heading says.
+    A dash stands for the loss of a task that was absent from the step. The first losses of the tables are those of the
+    first evaluation that this process saw, as their heading says. A job of a sweep says one line, at its end.
+
+    Args:
+        style: auto takes the bar on a terminal and lines elsewhere.
+        max_tasks: of so many tasks the losses are shown beside the bar.
     """
 
     def __init__(self, *, style: Literal["auto", "bar", "lines"], max_tasks: int) -> None:
@@ -43,6 +46,7 @@ class Console(Tracker):
         self._doing = ""
         self._evaluations: list[dict[str, float]] = []
         self._live: Live | None = None
+        self._only_line = f"{run_dir.name}: " if in_sweep() else ""
         plural = "task" if len(tasks) == 1 else "tasks"
         self._print(Text(f"{name}: {len(tasks)} {plural}, {total_steps} steps, {run_dir}"))
         if self.style == "bar" or (self.style == "auto" and self._terminal.is_terminal):
@@ -77,6 +81,15 @@ class Console(Tracker):
             self._live = None
             if self._latest:
                 self._print(Text(f"{self._numbers()}  {self._losses()}"))
+        if self._only_line:
+            said, self._only_line = f"{self._only_line}{self._outcome()}", ""
+            self._print(Text(said))
+
+    def _outcome(self) -> str:
+        """What came of a job, in a line."""
+        seen = [evaluation["valid/loss"] for evaluation in self._evaluations]
+        fell = f"  validation {seen[0]:.4f} → {min(seen, key=_nan_last):.4f}" if seen else ""
+        return f"{self._numbers()}{fell}"
 
     def _bar(self) -> Group:
         row = Table.grid(padding=(0, 1))
@@ -102,6 +115,8 @@ class Console(Tracker):
     def _table(self) -> Table:
         """Of all tasks: effective weight, last training loss, and the validation loss at first, at its best and now."""
         first, now = self._evaluations[0], self._evaluations[-1]
+        if len(self._evaluations) == 1 and not self._latest:
+            return self._first_table(first)
         headings = ("task", "effective weight", "train", f"step {first['step']:.0f}", "best", "now", "change")
         shown = table(*headings, title=f"validation after step {now['step']:.0f}")
         shown.columns[0].no_wrap = True
@@ -111,6 +126,16 @@ class Console(Tracker):
                 shown.add_row(task, *latest, *self._cells(VALID + task))
         shown.add_section()
         shown.add_row("mean of tasks", "", self._form("train/loss"), *self._cells("valid/loss"))
+        return shown
+
+    def _first_table(self, first: Mapping[str, float]) -> Table:
+        """Before anything was trained there is nothing to compare with."""
+        shown = table("task", "loss", title=f"validation after step {first['step']:.0f}")
+        for task in self._tasks:
+            if VALID + task in first:
+                shown.add_row(task, f"{first[VALID + task]:.4f}")
+        shown.add_section()
+        shown.add_row("mean of tasks", f"{first['valid/loss']:.4f}")
         return shown
 
     def _cells(self, name: str) -> list[str]:
@@ -127,6 +152,8 @@ class Console(Tracker):
         return "–" if self._latest else ""
 
     def _print(self, what: Text | Table) -> None:
+        if self._only_line:
+            return
         self._terminal.print(what, soft_wrap=isinstance(what, Text), highlight=False)
         sys.stdout.flush()
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import nn
 
 from mftcoder.core.progress import Progress
-from mftcoder.core.terminal import table, terminal
+from mftcoder.core.terminal import in_sweep, table, terminal
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.report.record import lines, pairs
 
@@ -21,6 +21,8 @@ LINES = 10  # of each text shown
 
 def announce(corpus: Corpus, module: nn.Module, *, packs_per_step: int, total_steps: int) -> None:
     """Print what each task has, how much a step takes, and how many parameters of `module` are trained."""
+    if in_sweep():
+        return
     shown = table("task", "train", "valid", "test", "train tokens", "weight")
     for task, (name, weight) in enumerate(zip(corpus.tasks, corpus.weights, strict=True)):
         samples = [split.num_samples(task) for split in (corpus.train, corpus.valid, corpus.test)]
@@ -36,6 +38,8 @@ def announce(corpus: Corpus, module: nn.Module, *, packs_per_step: int, total_st
 
 def show(progress: Progress, run_dir: Path) -> None:
     """Print the table of validation losses, the first answers of samples.jsonl at first and last, and the directory."""
+    if in_sweep():
+        return
     console = terminal()
     if progress.validations:
         console.print(_losses(progress))

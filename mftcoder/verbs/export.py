@@ -11,6 +11,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mftcoder.cli.next_steps import after_export
 from mftcoder.core.errors import UserError
 from mftcoder.core.files import staged
 from mftcoder.engine.precision import Device, choose_device
@@ -75,6 +76,7 @@ def export(
                 f"the exported model departs by {difference.nats:.2g} nats a token from the trained one, more than "
                 f"tolerance={tolerance}: export it with dtype=float32 or merge_into=trained, or allow more"
             )
+    print(after_export(target))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,36 @@
-"""The end of a sweep: its jobs in a table, the best marked, and a page that compares them."""
+"""The end of a sweep: its jobs in a table, its choices compared, and a page that shows both."""
 
 import pytest
 import yaml
-from written_run import write_sweep
+from written_run import write_run, write_sweep
 
 from mftcoder.launch import sweep
 from mftcoder.storage import status
 
 
-def test_the_best_job_is_marked_and_the_page_written(tmp_path, capsys):
+def test_the_choices_are_compared_and_the_page_written(tmp_path, capsys):
     path = write_sweep(tmp_path / "sweep")
     sweep.show(path)
     printed = capsys.readouterr().out
     best = min(status.read(job).metric for job in path.glob("*-*"))
-    assert printed.count("*") == 1
-    assert f"{best:.6g} *" in printed
+    assert f"{best:.6g}" in printed
+    assert "against 1e-4, equal, one run each, so none is evidence" in printed
+    assert "*" not in printed, "nothing is starred without evidence"
+    assert "again" in printed, "what can be typed next"
     assert "model=tiny" not in printed, "what all jobs share tells nothing"
     assert "Jobs, the best first" in (path / "report.html").read_text(encoding="utf-8")
     assert (path / "0-abcdef00" / "report.html").is_file()
+
+
+def test_what_seeds_are_evidence_of_has_a_star(tmp_path, capsys):
+    for number, (balancer, seed) in enumerate((b, s) for b in ("equal", "famo") for s in (1, 2, 3)):
+        slope = 0.02 + 0.001 * seed + (0.01 + 0.001 * seed if balancer == "famo" else 0)
+        write_run(tmp_path / f"{number}-a", slope=slope, overrides=(f"balancer={balancer}", f"seed={seed}"))
+    sweep.show(tmp_path)
+    printed = capsys.readouterr().out
+    (famo,) = [line for line in printed.splitlines() if line.strip().startswith("famo")]
+    assert "lower" in famo
+    assert "*" in famo
 
 
 def test_jobs_come_by_number_and_after_them_those_with_a_name_of_the_users(tmp_path, capsys):

@@ -85,7 +85,7 @@ def test_the_table_shows_each_tasks_first_best_and_present_loss(capsys: pytest.C
     tracker.finish()
     out = capsys.readouterr().out
     assert ["task", "effective", "weight", "train", "step", "0", "best", "now", "change"] in rows(out)
-    assert ["code", "3.0000", "3.0000", "3.0000"] in rows(out), "nothing was trained yet"
+    assert ["code", "3.0000"] in rows(out), "nothing was trained yet"
     last = rows(out[out.index("validation after step 2") :])
     assert ["code", "0.2500", "2.0000", "3.0000", "1.0000", "1.2500", "-1.7500"] in last
     assert ["docs", "0.3500", "2.1000", "2.0000", "1.5000", "1.7500", "-0.2500"] in last
@@ -147,3 +147,23 @@ def test_on_a_terminal_a_bar_moves_and_its_last_state_stays(
     assert stepping
     assert "validating" not in stepping[0]
     assert out.rstrip().splitlines()[-1].startswith("10/10  loss 0.1000")
+
+
+def test_a_job_of_a_sweep_says_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MFTCODER_SWEEP", "1")
+    tracker = started()
+    tracker.log(valid(0, 3.0, 2.0, 1.0))
+    tracker.log(train(2))
+    tracker.log(valid(2, 2.0, 1.0, 0.6))
+    assert capsys.readouterr().out == ""
+    tracker.finish()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("x: 2/10  loss 0.5000")
+    assert line.endswith("validation 2.0000 → 1.2000")
+
+
+def test_the_first_validation_has_nothing_to_compare_with(capsys: pytest.CaptureFixture[str]) -> None:
+    started().log(valid(0, 3.0, 2.0, 1.0))
+    out = capsys.readouterr().out
+    assert ["code", "3.0000"] in rows(out)
+    assert "change" not in out

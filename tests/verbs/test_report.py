@@ -53,20 +53,20 @@ class Page(HTMLParser):
 
 def test_a_runs_page_holds_its_numbers_curves_and_answers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_run(tmp_path / "run")
-    report(name="report", run=str(path))
+    report(name="report", run=str(path), format="html")
     assert capsys.readouterr().out == f"{path / 'report.html'}\n"
     page = Page(path / "report.html")
     first, last = 2.1, 2 * math.exp(-0.8) + 0.1
     row = ["code", f"{first:.4f}", f"{last:.4f}", "40", f"{last:.4f}", f"{last - first:+.4f}", "0.600"]
     assert row in page.rows
     assert page.titles == [
-        "validation loss",
-        "training loss",
-        "weights of the tasks",
-        "learning rate",
-        "gradient norm",
-        "tokens a second",
-        "peak memory in bytes",
+        "Validation loss",
+        "Training loss",
+        "Weights of the tasks; dashed: effective",
+        "Learning rate",
+        "Gradient norm",
+        "Tokens a second",
+        "Peak memory in GB",
     ]
     for text in (
         "docs & <notes>",
@@ -82,7 +82,7 @@ def test_a_runs_page_holds_its_numbers_curves_and_answers(tmp_path: Path, capsys
 
 def test_a_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run")
-    report(name="report", run=str(path))
+    report(name="report", run=str(path), format="html")
     assert Page(path / "report.html").fetched == []
     fetching = re.findall(
         r"url\(|@import|fetch\(|https?://(?!www\.w3\.org/2000/svg)", (path / "report.html").read_text()
@@ -92,16 +92,21 @@ def test_a_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
 
 def test_a_sweeps_page_ranks_its_jobs_and_leads_to_their_pages(tmp_path: Path) -> None:
     path = write_sweep(tmp_path / "sweep")
-    report(name="report", run=str(path))
+    report(name="report", run=str(path), format="html")
     page = Page(path / "report.html")
-    assert [row[:3] for row in page.rows[1:]] == [
+    assert [row[:3] for row in page.rows if row and "-abcdef" in row[0]] == [
         ["3-abcdef03", "1e-3", "coba"],
         ["2-abcdef02", "1e-3", "equal"],
         ["1-abcdef01", "1e-4", "coba"],
         ["0-abcdef00", "1e-4", "equal"],
     ]
     assert all("tiny" not in row for row in page.rows), "model=tiny is the same in all jobs"
-    assert page.titles == ["all jobs, the best of them strongest", "mean validation loss of each job"]
+    assert page.titles == [
+        "Validation loss minus that of 1e-4, equal: left of 0 is better; bars hold the mean at 95 %",
+        "Validation loss, mean of the tasks",
+        "All jobs, the best of them strongest; losses: lower is better",
+    ]
+    assert "One run each: no spread is known" in page.text
     assert len(page.links) == 4
     assert all((path / link).is_file() for link in page.links)
 
@@ -109,7 +114,7 @@ def test_a_sweeps_page_ranks_its_jobs_and_leads_to_their_pages(tmp_path: Path) -
 def test_a_job_without_a_result_stands_last_and_is_in_no_comparison(tmp_path: Path) -> None:
     path = write_sweep(tmp_path / "sweep")
     (path / "3-abcdef03" / "status.json").write_text('{"state": "failed", "reason": "out of memory"}')
-    report(name="report", run=str(path))
+    report(name="report", run=str(path), format="html")
     page = Page(path / "report.html")
     assert page.rows[-1][0] == "3-abcdef03"
     assert page.rows[-1][3] == "failed: out of memory"
@@ -121,7 +126,7 @@ def test_a_job_that_failed_before_it_logged_anything_is_in_the_table(tmp_path: P
     early = path / "4-abcdef04"
     early.mkdir()
     (early / "status.json").write_text('{"state": "failed", "reason": "no such file: x"}')
-    report(name="report", run=str(path))
+    report(name="report", run=str(path), format="html")
     page = Page(path / "report.html")
     (row,) = [row for row in page.rows if row[:1] == ["4-abcdef04"]]
     assert "failed: no such file: x" in row
@@ -131,10 +136,10 @@ def test_a_job_that_failed_before_it_logged_anything_is_in_the_table(tmp_path: P
 
 def test_an_empty_run_has_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("")
-    report(name="report", run=str(tmp_path))
+    report(name="report", run=str(tmp_path), format="html")
     assert "unknown" in Page(tmp_path / "report.html").text
 
 
 def test_what_does_not_exist_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run=.*/nowhere: no such directory"):
-        report(name="report", run=str(tmp_path / "nowhere"))
+        report(name="report", run=str(tmp_path / "nowhere"), format="html")
