@@ -6,7 +6,7 @@ import inspect
 import json
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import InitVar, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
@@ -205,9 +205,10 @@ def hints(target: Callable[..., Any]) -> dict[str, Any]:
     """
     source: Any = target.__init__ if inspect.isclass(target) and not is_dataclass(target) else target
     try:
-        return get_type_hints(source, include_extras=True)
+        found = get_type_hints(source, include_extras=True)
     except NameError:  # Some libraries annotate with names that exist only for type checkers.
         return {}
+    return {name: wanted.type if isinstance(wanted, InitVar) else wanted for name, wanted in found.items()}
 
 
 def describe(wanted: Any) -> str:

@@ -19,13 +19,20 @@ class Engine(ABC):
     """Runs the same step on one process or on many, and hides how.
 
     The loss of each micro-batch is already divided by the global counts, so an engine must sum gradients over
-    micro-batches and ranks: whatever averaging its library does is undone here, exactly.
+    micro-batches and ranks: whatever averaging its library does is undone here, exactly. As a part of the state of a
+    run (state_dict, load_state_dict) it stands for its optimizer.
 
-    rank, world_size, device: set by start. Set by prepare: module, the model that was given; model, the same ready to
-    be called; optimizer. As a part of the state (state_dict, load_state_dict) it stands for its optimizer.
-    sharded: whether a process holds but a part of the parameters, so that only `model` may be called, by all at once.
-    whole_gradients: whether the gradients lie whole in the parameters, where they may be taken out and replaced.
-    context_parallel: so many processes after one another, the group, take the same samples and share each packed row.
+    Attributes:
+        sharded: whether a process holds only a shard of the parameters, so that all must call `model` together.
+        whole_gradients: whether the gradients lie whole in the parameters, where they may be taken out and replaced.
+        context_parallel: number of successive ranks, the group, that take the same samples and share each packed row.
+        group: the processes that share each row with this one; None where none do.
+        rank: of this process, from 0; set by start, as are the next two.
+        world_size: number of processes.
+        device: what this process computes on.
+        module: the model that was given to prepare, which sets this and the next two.
+        model: the same, to be called.
+        optimizer: over what is trained.
     """
 
     sharded: bool = False
@@ -41,25 +48,25 @@ class Engine(ABC):
 
     @property
     def data_rank(self) -> int:
-        """Which share of a global batch this process works on."""
+        """The share of a global batch that this process works on, from 0."""
         return self.rank // self.context_parallel
 
     @property
     def data_ranks(self) -> int:
-        """Into how many shares a global batch is cut."""
+        """The number of shares of a global batch."""
         return self.world_size // self.context_parallel
 
     @abstractmethod
     def start(self, *, seed: int) -> None:
-        """Join the other processes, choose the device, seed all generators."""
+        """Joins the other processes, chooses the device, seeds all generators."""
 
     def building(self) -> AbstractContextManager[Any]:
-        """The context in which the model is to be loaded, for engines that cut it up meanwhile."""
+        """The context in which the model is loaded, for engines that shard it meanwhile."""
         return nullcontext()
 
     @abstractmethod
     def prepare(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
-        """Wrap the model, make the optimizer over what is then to be trained."""
+        """Wraps the model, and makes the optimizer over what is then to be trained."""
 
     @contextmanager
     def micro_batch(self, *, last: bool) -> Iterator[None]:
@@ -81,7 +88,7 @@ class Engine(ABC):
         """The precision in which forward passes run; by itself, for those without a backward pass."""
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradient of `loss`, inside of `micro_batch`.
+        """Adds the gradient of `loss`, inside of `micro_batch`.
 
         Autocast is off meanwhile, as PyTorch advises: each operation runs in the precision of its forward pass.
         """
@@ -96,12 +103,12 @@ class Engine(ABC):
         """The global L2 norm of the gradient, which is scaled down to `max_norm` where that is given and exceeded."""
 
     def step(self) -> None:
-        """Update the parameters and clear the gradients."""
+        """Updates the parameters and clears the gradients."""
         self.optimizer.step()
         self.discard()
 
     def discard(self) -> None:
-        """Clear the gradients and leave the parameters as they are."""
+        """Clears the gradients and leaves the parameters as they are."""
         self.optimizer.zero_grad(set_to_none=True)
 
     @abstractmethod
@@ -125,9 +132,10 @@ class Engine(ABC):
 
     @abstractmethod
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Set the trainable parameters to what `weights()` gave, on any engine; every rank passes them.
+        """Sets the trainable parameters to what `weights()` gave, on any engine; every rank passes them.
 
-        Raises ValueError naming the parameters that are missing, unknown, or of another shape.
+        Raises:
+            UserError: naming the parameters that are missing, unknown, or of another shape.
         """
 
     @abstractmethod
@@ -136,11 +144,11 @@ class Engine(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
-        """Continue with what `state_dict()` gave, on any engine; every rank passes it."""
+        """Continues with what `state_dict()` gave, on any engine; every rank passes it."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Leave the other processes."""
+        """Leaves the other processes."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The trainable parameters."""

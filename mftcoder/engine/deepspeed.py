@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from mftcoder.core.errors import UserError
-from mftcoder.engine import named
+from mftcoder.engine import parameters as named
 from mftcoder.engine.base import MakeOptimizer
+from mftcoder.engine.deepspeed_private import ZeroInternals, autocast_section
+from mftcoder.engine.device import autocast, uses_bf16
 from mftcoder.engine.distributed import Distributed
-from mftcoder.engine.precision import autocast
-from mftcoder.engine.sharding import sharding_conflicts
 
 Offload = Literal["none", "cpu"]
 BUCKET = 50_000_000  # gradients that are reduced at once; DeepSpeed would reserve room for ten times as many, 2 GB
@@ -28,13 +28,15 @@ BUCKET = 50_000_000  # gradients that are reduced at once; DeepSpeed would reser
 class DeepSpeed(Distributed):
     """DeepSpeed's ZeRO, with sums in place of means, and clipping and skipping under our control.
 
-    stage: 1, 2 or 3. offload_optimizer: where the optimizer's state lives and is updated.
+    Args:
+        stage: 1, 2 or 3.
+        offload_optimizer: where the optimizer's state is kept and updated.
     """
 
     stage: int
     offload_optimizer: Offload
 
-    norm_method = "scaled_global_norm"
+    internals: type[ZeroInternals] = ZeroInternals
 
     @override
     def start(self, *, seed: int) -> None:
@@ -45,7 +47,7 @@ class DeepSpeed(Distributed):
     @override
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
         yield from super().conflicts(parts)
-        yield from sharding_conflicts(parts)
+        yield from named.sharding_conflicts(parts)
 
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
@@ -58,7 +60,7 @@ class DeepSpeed(Distributed):
         self.wrapper, *_ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=self.config(), dist_init_required=False
         )
-        self.zero = self.wrapper.optimizer
+        self.zero = self.internals(self.wrapper.optimizer)
         self.model, self.optimizer = self.wrapper, optimizer
 
     def _placed(self, model: nn.Module) -> nn.Module:
@@ -77,7 +79,12 @@ class DeepSpeed(Distributed):
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "zero_optimization": stage,
+            **self._precision(),
         }
+
+    def _precision(self) -> dict[str, Any]:
+        """The part of the configuration by which forward passes run in bfloat16, where they do."""
+        return autocast_section(torch.bfloat16) if uses_bf16(self.mixed_precision, self.device) else {}
 
     @override
     def autocast(self) -> AbstractContextManager[Any]:
@@ -94,26 +101,21 @@ class DeepSpeed(Distributed):
 
     @override
     def clip(self, max_norm: float | None) -> float:
-        from deepspeed.runtime.utils import combine_grad_norm_groups
-
-        norms = getattr(self.zero, self.norm_method)()
-        total = float(combine_grad_norm_groups(norms if self.stage == 3 else [norms]))
+        total = self.zero.norm()
         if max_norm is not None and total > max_norm:
-            self.zero.override_loss_scale(total / max_norm)  # Its step divides the gradients by that.
+            self.zero.divide_gradients(total / max_norm)
         return total
 
     @override
     def step(self) -> None:
         self.wrapper.step()
-        self.zero.override_loss_scale(1.0)
+        self.zero.divide_gradients(1.0)
 
     @override
     def discard(self) -> None:
-        # DeepSpeed has one way to throw gradients away: a step whose norm is invalid.
-        invalid = torch.tensor(-1.0, device=self.device)
-        setattr(self.zero, self.norm_method, lambda: [invalid] if self.stage == 3 else invalid)
+        self.zero.refuse_next_step(self.device)
         self.step()
-        delattr(self.zero, self.norm_method)
+        self.zero.accept_steps()
 
     @override
     def weights(self) -> dict[str, Tensor]:
@@ -126,31 +128,24 @@ class DeepSpeed(Distributed):
         from deepspeed.utils import safe_set_full_fp32_param
 
         parameters = named.trainable(self.module)
-        named.check(weights, {name: self._shape(p) for name, p in parameters.items()})
+        named.check(weights, {name: self.zero.shape(p) for name, p in parameters.items()})
         for name, parameter in parameters.items():
             safe_set_full_fp32_param(parameter, weights[name].to(self.device, torch.float32))
-        self._refresh(weights)
-
-    def _shape(self, parameter: nn.Parameter) -> torch.Size:
-        return parameter.shape
-
-    def _refresh(self, weights: Mapping[str, Tensor]) -> None:
-        """Have the forward pass see the weights that the optimizer holds."""
-        self.zero.update_lp_params()
+        self.zero.refresh(parameters, weights)
 
     @override
     def state_dict(self) -> dict[str, dict[str, Any]]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
         names = {id(p): name for name, p in named.trainable(self.module).items()}
-        self._link_states()
+        self.zero.link_states()
         state = {}
-        for parameters, flat in self._groups():
+        for parameters, flat in self.zero.groups():
             values = self.optimizer.state.get(flat, {})
-            cut = [key for key, value in values.items() if _is_cut(value, flat.shape)]
-            rest = {key: value for key, value in values.items() if key not in cut}
+            sharded = [key for key, value in values.items() if _is_elementwise(value, flat.shape)]
+            rest = {key: value for key, value in values.items() if key not in sharded}
             for p in parameters if values else ():
-                whole = self._on_rank_0((key, safe_get_full_optimizer_state(p, key)) for key in cut)
+                whole = self._on_rank_0((key, safe_get_full_optimizer_state(p, key)) for key in sharded)
                 state[names[id(p)]] = {**rest, **whole}
         return state if self.rank == 0 else {}
 
@@ -160,40 +155,32 @@ class DeepSpeed(Distributed):
 
         names = {id(p): name for name, p in named.trainable(self.module).items()}
         named.check_state(state, names.values())
-        for parameters, flat in self._groups():
+        for parameters, flat in self.zero.groups():
             saved = [(p, state[names[id(p)]]) for p in parameters if names[id(p)] in state]
             for p, values in saved[:1]:
                 self.optimizer.state[flat] = {
-                    key: torch.zeros_like(flat) if _is_cut(v, self._shape(p)) else copy.deepcopy(v)
+                    key: torch.zeros_like(flat) if _is_elementwise(v, self.zero.shape(p)) else copy.deepcopy(v)
                     for key, v in values.items()
                 }
-            self._link_states()
+            self.zero.link_states()
             for p, values in saved:
-                for key in filter(lambda key: _is_cut(values[key], self._shape(p)), values):
+                for key in filter(lambda key: _is_elementwise(values[key], self.zero.shape(p)), values):
                     safe_set_full_optimizer_state(p, values[key].to(self.device), key)
-
-    def _link_states(self) -> None:
-        """Have DeepSpeed find the states of all groups: by itself it looks once, after the step of the first group."""
-        self.zero._hp_optimizer_states_linked = False
-        self.zero._lazy_init_hp_params_optimizer_state()
-
-    def _groups(self) -> Iterator[tuple[list[nn.Parameter], Tensor]]:
-        """The parameters of each part of the optimizer, and this rank's flat share of them."""
-        yield from zip(self.zero.bit16_groups, self.zero.single_partition_of_fp32_groups, strict=True)
 
     def _on_rank_0(self, tensors: Iterator[tuple[str, Tensor]]) -> dict[str, Tensor]:
         """Copies on the CPU; on the other ranks nothing, but they must take part in the making of each."""
         return {name: t.detach().to("cpu", copy=True) for name, t in tensors if self.rank == 0}
 
 
-def _is_cut(value: Any, shape: torch.Size) -> bool:
+def _is_elementwise(value: Any, shape: torch.Size) -> bool:
     """Whether a part of the optimizer's state has an entry for each element of its parameter, which has `shape`."""
     return isinstance(value, Tensor) and value.shape == shape
 
 
 def _check_dtypes(model: nn.Module) -> None:
-    """Raise UserError for trained weights that DeepSpeed would silently round to float32."""
+    """Raises UserError for trained weights that DeepSpeed would silently round to float32."""
     if wide := [name for name, p in named.trainable(model).items() if p.dtype == torch.float64]:
         raise UserError(
-            f"DeepSpeed trains in float32, but {wide[0]} is float64: take model.dtype=float32 or engine=ddp"
+            f"DeepSpeed trains in float32, but {wide[0]} is {named.trainable(model)[wide[0]].dtype}: "
+            "take model.dtype=float32 or engine=ddp"
         )

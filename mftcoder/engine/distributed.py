@@ -1,9 +1,8 @@
 """What engines share that run in several processes: joining them, and small exchanges between them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import InitVar, dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,46 +15,58 @@ from typing_extensions import override
 from mftcoder.core.errors import UserError
 from mftcoder.core.rng import seed_all
 from mftcoder.engine.base import Engine, MakeOptimizer, MixedPrecision
-from mftcoder.engine.precision import Device, choose_device
+from mftcoder.engine.device import Device, choose_device
+
+# Annotations are evaluated at once here: Python 3.10 cannot resolve an InitVar from a string.
 
 KEPT_GROUPS: list[Any] = []
+POSITIVE = ("num_processes", "num_nodes", "timeout_seconds", "context_parallel")
 
 
+@dataclass(kw_only=True, eq=False)
 class Distributed(Engine):
     """One of num_nodes * num_processes processes, each with a device of its own.
 
-    device, mixed_precision: as for engine=single. num_processes: on each node. num_processes and num_nodes may be None,
-    and are then what was started. rendezvous: where the nodes meet, for the launcher. timeout_seconds: a process that
-    waits longer than this for the others ends the run. context_parallel: so many processes share each row.
+    Args:
+        device: the device as chosen; auto takes cuda where there is one, else cpu.
+        mixed_precision: auto takes bf16 where a GPU computes in it.
+        num_processes: on each node; None for as many as were started.
+        num_nodes: machines; None for as many as were started.
+        rendezvous: host:port where the nodes meet, for the launcher.
+        timeout_seconds: a process that waits longer than this for the others ends the run.
+        context_parallel: number of processes that share the tokens of each row.
+
+    Raises:
+        ValueError: for numbers that are not above 0, or processes that do not form whole groups.
     """
 
-    def __init__(
-        self,
-        *,
-        device: Device,
-        mixed_precision: MixedPrecision,
-        num_processes: int | None,
-        num_nodes: int | None,
-        rendezvous: str | None,
-        timeout_seconds: float,
-        context_parallel: int,
-    ) -> None:
-        numbers = {
-            "num_processes": num_processes,
-            "num_nodes": num_nodes,
-            "timeout_seconds": timeout_seconds,
-            "context_parallel": context_parallel,
-        }
+    device: InitVar[Device]
+    mixed_precision: MixedPrecision
+    num_processes: int | None
+    num_nodes: int | None
+    rendezvous: str | None
+    timeout_seconds: float
+    context_parallel: int
+
+    def __post_init__(self, device: Device) -> None:
+        numbers = {name: getattr(self, name) for name in POSITIVE}
         if faults := [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n is not None and n <= 0]:
             raise ValueError("\n".join(faults))
         self.device_choice = device
-        self.mixed_precision = mixed_precision
-        self.processes = None if num_processes is None or num_nodes is None else num_processes * num_nodes
-        self.rendezvous = rendezvous
-        self.timeout = timedelta(seconds=timeout_seconds)
-        self.context_parallel = context_parallel
         if self.processes is not None:
             self._check_groups(self.processes)
+
+    @property
+    def processes(self) -> int | None:
+        """Of all nodes; None where it is left to the launcher."""
+        if self.num_processes is None or self.num_nodes is None:
+            return None
+        return self.num_processes * self.num_nodes
+
+    @property
+    def timeout(self) -> timedelta:
+        """How long a process waits for the others."""
+        return timedelta(seconds=self.timeout_seconds)
 
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
         """Why it cannot run with the other components of a run."""
@@ -96,7 +107,7 @@ class Distributed(Engine):
         seed_all(self.seed + self.rank)  # Each rank drops out by itself.
 
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
-        """Set model and optimizer."""
+        """Sets model and optimizer."""
         raise NotImplementedError
 
     @override
@@ -145,7 +156,11 @@ class Distributed(Engine):
 
 
 def _own_device(device: torch.device) -> torch.device:
-    """This process's own GPU, or the device itself where it is no GPU. Raises UserError where there are too few."""
+    """This process's own GPU, or the device itself where it is no GPU.
+
+    Raises:
+        UserError: where the node has too few GPUs.
+    """
     if device.type != "cuda":
         return device
     index = int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,9 +1,10 @@
-"""Fully sharded data parallelism: parameters, gradients and optimizer state are cut up and gathered layer by layer."""
+"""Fully sharded data parallelism: parameters, gradients and optimizer state; layers are gathered one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -15,63 +16,43 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from typing_extensions import override
 
 from mftcoder.core.layers import decoder_layers
-from mftcoder.engine import named, norm
-from mftcoder.engine.base import MakeOptimizer, MixedPrecision
+from mftcoder.engine import parameters as named
+from mftcoder.engine.base import MakeOptimizer
+from mftcoder.engine.device import uses_bf16
 from mftcoder.engine.distributed import Distributed
-from mftcoder.engine.precision import Device, uses_bf16
-from mftcoder.engine.sharding import check_shardable, sharding_conflicts
 
 
+@dataclass(kw_only=True, eq=False)
 class FSDP2(Distributed):
     """PyTorch's fully_shard around each decoder layer and around the rest, with sums in place of means.
 
     With bf16, parameters are gathered as bfloat16, while the shards, the optimizer and the sums of gradients stay in
-    the model's own precision. reshard_after_forward: drop a layer's parameters after its forward pass and gather them
-    again for the backward pass. accumulate_whole: sum gradients over the processes once a step, not with every
-    micro-batch, and keep the whole of them meanwhile. offload: keep shards and optimizer state in the memory of the
-    CPU. The rest: see Distributed.
+    the model's own precision. Distributed's parameters besides.
+
+    Args:
+        reshard_after_forward: drop a layer's parameters after its forward pass and gather them again for backward.
+        accumulate_whole: sum gradients over the processes once a step, not with every micro-batch, and keep the whole
+            of them meanwhile.
+        offload: keep shards and optimizer state in the memory of the CPU.
     """
 
-    sharded = True
+    reshard_after_forward: bool
+    accumulate_whole: bool
+    offload: Literal["none", "cpu"]
 
-    def __init__(
-        self,
-        *,
-        device: Device,
-        mixed_precision: MixedPrecision,
-        num_processes: int | None,
-        num_nodes: int | None,
-        rendezvous: str | None,
-        timeout_seconds: float,
-        context_parallel: int,
-        reshard_after_forward: bool,
-        accumulate_whole: bool,
-        offload: Literal["none", "cpu"],
-    ) -> None:
-        super().__init__(
-            device=device,
-            mixed_precision=mixed_precision,
-            num_processes=num_processes,
-            num_nodes=num_nodes,
-            rendezvous=rendezvous,
-            timeout_seconds=timeout_seconds,
-            context_parallel=context_parallel,
-        )
-        self.reshard_after_forward = reshard_after_forward
-        self.accumulate_whole = accumulate_whole
-        self.offload = offload
+    sharded = True
 
     @override
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
         yield from super().conflicts(parts)
-        yield from sharding_conflicts(parts)
+        yield from named.sharding_conflicts(parts)
 
     @override
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
         bf16 = uses_bf16(self.mixed_precision, self.device)
-        check_shardable(model, bf16=bf16)
+        named.check_shardable(model, bf16=bf16)
         for parameter in named.trainable(model).values():
-            dist.broadcast(parameter.data, src=0)  # New weights are random: all ranks must cut up the same.
+            dist.broadcast(parameter.data, src=0)  # New weights are random: all ranks must shard the same.
         cuda = self.device.type == "cuda"
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         self._process_groups.append(mesh.get_group())
@@ -103,8 +84,8 @@ class FSDP2(Distributed):
     @override
     def clip(self, max_norm: float | None) -> float:
         gradients = [_local(p.grad) for p in self.parameters() if p.grad is not None]
-        total = float(self.sum(norm.squared(gradients)).sqrt())
-        norm.scale_down(gradients, total, max_norm)
+        total = float(self.sum(named.squared_norm(gradients)).sqrt())
+        named.scale_down(gradients, total, max_norm)
         return total
 
     @override
@@ -117,7 +98,7 @@ class FSDP2(Distributed):
         named.check(weights, {name: p.shape for name, p in parameters.items()})
         with torch.no_grad():
             for name, parameter in parameters.items():
-                _local(parameter).copy_(_local(_cut(weights[name], parameter)))
+                _local(parameter).copy_(_local(_shard(weights[name], parameter)))
 
     @override
     def state_dict(self) -> dict[str, dict[str, Any]]:
@@ -129,18 +110,18 @@ class FSDP2(Distributed):
     @override
     def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
         parameters = self._trainable()
-        cut = {
+        sharded = {
             name: {
-                key: _cut(v, parameters[name]) if isinstance(v, Tensor) and v.shape == parameters[name].shape else v
+                key: _shard(v, parameters[name]) if isinstance(v, Tensor) and v.shape == parameters[name].shape else v
                 for key, v in values.items()
             }
             for name, values in state.items()
             if name in parameters
         }
-        named.load_optimizer_state(self.optimizer, self.module, {**state, **cut})
+        named.load_optimizer_state(self.optimizer, self.module, {**state, **sharded})
 
     def _trainable(self) -> dict[str, nn.Parameter]:
-        """The trained parameters as they are cut up: a forward pass without a backward pass leaves some gathered."""
+        """The trained parameters as shards: a forward pass without a backward pass leaves some of them gathered."""
         self.root.reshard()
         return named.trainable(self.module)
 
@@ -155,12 +136,12 @@ class FSDP2(Distributed):
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """This rank's part."""
+    """This rank's shard."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _cut(whole: Tensor, like: nn.Parameter) -> Tensor:
-    """This rank's part of a tensor that all ranks have whole, cut up as the parameter `like` is."""
+def _shard(whole: Tensor, like: nn.Parameter) -> Tensor:
+    """This rank's shard of a tensor that all ranks have whole, sharded as the parameter `like` is."""
     if not isinstance(like, DTensor):
         return whole
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

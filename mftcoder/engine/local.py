@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from mftcoder.engine import named, norm
+from mftcoder.engine import parameters as named
 from mftcoder.engine.base import Engine, MixedPrecision
-from mftcoder.engine.precision import autocast
+from mftcoder.engine.device import autocast
 
 
 class Local(Engine):
-    """The part of an engine between backward and the next forward, with nothing cut up."""
+    """The part of an engine between backward and the next forward, with nothing sharded."""
 
     whole_gradients = True
     mixed_precision: MixedPrecision
@@ -28,8 +28,8 @@ class Local(Engine):
     @override
     def clip(self, max_norm: float | None) -> float:
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        total = float(norm.squared(gradients).sqrt())
-        norm.scale_down(gradients, total, max_norm)
+        total = float(named.squared_norm(gradients).sqrt())
+        named.scale_down(gradients, total, max_norm)
         return total
 
     @override

@@ -9,15 +9,20 @@ from typing_extensions import override
 
 from mftcoder.core.rng import seed_all
 from mftcoder.engine.base import MakeOptimizer, MixedPrecision
+from mftcoder.engine.device import Device, choose_device
 from mftcoder.engine.local import Local
-from mftcoder.engine.precision import Device, choose_device
 
 
 class Single(Local):
     """The plain case, and the reference that every other engine must equal.
 
-    device: auto takes cuda, else mps, else cpu. mixed_precision: auto takes bf16 where a GPU has it.
-    num_processes: for the launcher; 1. Raises ValueError for another number.
+    Args:
+        device: auto takes cuda where there is one, else cpu.
+        mixed_precision: auto takes bf16 where a GPU computes in it.
+        num_processes: for the launcher; always 1.
+
+    Raises:
+        ValueError: for another number of processes.
     """
 
     rank = 0

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mftcoder.cli.next_steps import after_export
 from mftcoder.core.errors import UserError
 from mftcoder.core.files import staged
-from mftcoder.engine.precision import Device, choose_device
+from mftcoder.engine.device import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.generation import end_ids
 from mftcoder.model.weights import save_model

@@ -20,7 +20,7 @@ from mftcoder.data.records.faults import Fault, refuse
 from mftcoder.data.records.parsing import parse
 from mftcoder.data.records.reader import read
 from mftcoder.data.tokens.encoding import encode_prompt
-from mftcoder.engine.precision import Device, choose_device
+from mftcoder.engine.device import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.generation import Decoding, complete
 from mftcoder.quantization.base import Quantization

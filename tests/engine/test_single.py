@@ -10,7 +10,7 @@ import yaml
 from torch import nn
 
 from mftcoder.engine.base import MakeOptimizer
-from mftcoder.engine.precision import choose_device
+from mftcoder.engine.device import choose_device
 from mftcoder.engine.single import Single
 from mftcoder.storage import serialize
 

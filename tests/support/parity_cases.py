@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
+from small_models import preset
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.fixed import Fixed
@@ -125,9 +124,8 @@ def adamw(model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def make_engine(setting: str, **changes: Any) -> Engine:
-    node = OmegaConf.load(ROOT / f"conf/engine/{setting.partition('/')[0]}.yaml")
-    node = OmegaConf.merge(node, {"device": "cpu", "mixed_precision": "no", **variant(setting).changes, **changes})
-    return instantiate(node)
+    settings = {"device": "cpu", "mixed_precision": "no", **variant(setting).changes, **changes}
+    return preset(f"engine/{setting.partition('/')[0]}", **settings)
 
 
 class Objective(SFT):

@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import resource, sys, torch
-from mftcoder.engine.allocator import keep_freed_memory
+from mftcoder.engine.device import keep_freed_memory
 kept = keep_freed_memory()
 def work():
     for size in (3, 5, 8):
