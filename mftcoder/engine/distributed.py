@@ -15,6 +15,7 @@ from typing_extensions import override
 from mftcoder.core.errors import UserError
 from mftcoder.core.rng import seed_all
 from mftcoder.engine.base import Engine, MakeOptimizer, MixedPrecision
+from mftcoder.engine.boundary import Boundary
 from mftcoder.engine.device import Device, choose_device
 
 # Annotations are evaluated at once here: Python 3.10 cannot resolve an InitVar from a string.
@@ -104,6 +105,7 @@ class Distributed(Engine):
     def prepare(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:
         self.module = model
         self._wrap(model, make_optimizer)
+        Boundary(self.model, self.module)
         seed_all(self.seed + self.rank)  # Each rank drops out by itself.
 
     def _wrap(self, model: nn.Module, make_optimizer: MakeOptimizer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -56,15 +56,17 @@ class FSDP2(Distributed):
         cuda = self.device.type == "cuda"
         mesh = init_device_mesh(self.device.type, (self.world_size,))
         self._process_groups.append(mesh.get_group())
+        precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
         options: dict[str, Any] = {
             "mesh": mesh,
-            "mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy(),
             "offload_policy": CPUOffloadPolicy(pin_memory=cuda) if self.offload == "cpu" else OffloadPolicy(),
         }
         for layer in decoder_layers(model):
-            fully_shard(layer, reshard_after_forward=self.reshard_after_forward, **options)
-        # The root keeps its parameters, so that the loss finds the output head whole.
-        self.root: FSDPModule = fully_shard(model, reshard_after_forward=False, **options)
+            fully_shard(layer, reshard_after_forward=self.reshard_after_forward, mp_policy=precision, **options)
+        # The root keeps its parameters, so that the loss finds the output head whole. It must not cast its inputs,
+        # which are counts and coefficients in float64.
+        as_given = replace(precision, cast_forward_inputs=False)
+        self.root: FSDPModule = fully_shard(model, reshard_after_forward=False, mp_policy=as_given, **options)
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)

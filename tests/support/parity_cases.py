@@ -39,7 +39,8 @@ class Case:
     """How to train.
 
     micro_batches: of each rank in a step; together they hold 8 samples a rank. by_task: with the gradients of the tasks
-    taken apart, which not all engines can.
+    taken apart, which not all engines can. bf16: compute in bfloat16 over trained parameters in float32, with a frozen
+    base in bfloat16, as on a GPU.
     """
 
     method: str
@@ -49,6 +50,13 @@ class Case:
     gradient_checkpointing: bool = False
     max_grad_norm: float | None = 0.3
     by_task: bool = False
+    bf16: bool = False
+
+    def dtype(self, wide: str) -> str:
+        """Of the model as it is loaded, `wide` where it is free."""
+        if self.bf16:
+            return "float32" if self.method == "full" else "bfloat16"
+        return "float32" if self.method == "qlora" else wide
 
 
 CASES = {
@@ -60,7 +68,12 @@ CASES = {
     "qlora-1": Case("qlora", 1),
     "qlora-4": Case("qlora", 4),
     "by-task": Case("full", 4, by_task=True),
+    "bf16-full": Case("full", 4, tied=True, gradient_checkpointing=True, bf16=True),
+    "bf16-lora": Case("lora", 2, gradient_checkpointing=True, bf16=True),
+    "bf16-qlora": Case("qlora", 1, bf16=True),
+    "bf16-by-task": Case("full", 4, by_task=True, bf16=True),
 }
+BF16 = tuple(key for key, case in CASES.items() if case.bf16 and not case.by_task)
 
 
 @dataclass(frozen=True)
@@ -68,14 +81,14 @@ class Variant:
     """What an engine is changed to, the cases that are run with it, and in how many processes."""
 
     changes: Mapping[str, Any]
-    keys: Sequence[str] = tuple(key for key, case in CASES.items() if not case.by_task)
+    keys: Sequence[str] = (*(key for key, case in CASES.items() if not case.by_task and not case.bf16), *BF16)
     processes: int = WORLD
 
 
 VARIANTS = {
     "": Variant({}),
     "2": Variant({"context_parallel": 2}, ("full-4", "lora-1", "qlora-4")),
-    "2-of-4": Variant({"context_parallel": 2}, ("full-4", "by-task"), processes=4),
+    "2-of-4": Variant({"context_parallel": 2}, ("full-4", "by-task", "bf16-by-task"), processes=4),
     "whole": Variant({"accumulate_whole": True}, ("full-4", "lora-4")),
 }
 
@@ -142,9 +155,10 @@ class Objective(SFT):
 
 def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
     """Everything as the verb train puts it together."""
+    engine.mixed_precision = "bf16" if case.bf16 else "no"
     model = CausalLM(
         pretrained_model_path=str(work / f"model-{case.tied}"), local_copy=None, revision=None, trust_remote_code=False,
-        dtype="float32" if case.method == "qlora" else dtype, attn_implementation=None,
+        dtype=case.dtype(dtype), attn_implementation=None,
         gradient_checkpointing=case.gradient_checkpointing,
     )  # fmt: skip
     lora = LoRA(
@@ -184,8 +198,14 @@ def run(trainer: Trainer, case: Case, first: int, last: int) -> Iterator[dict[st
         return [batch for rank in ranks for batch in micro_batches(number, rank, case.micro_batches)]
 
     for report in steps(trainer, first, last, take):
-        losses = report.losses.mean.tolist()
-        yield {"loss": report.loss, "losses": losses, "grad_norm": report.grad_norm, "skipped": report.skipped}
+        yield {
+            "loss": report.loss,
+            "losses": report.losses.mean.tolist(),
+            "counts": report.losses.count.tolist(),
+            "effective": trainer.effective.mean.tolist(),
+            "grad_norm": report.grad_norm,
+            "skipped": report.skipped,
+        }
 
 
 def save(engine: Engine, directory: Path) -> None:
@@ -227,6 +247,11 @@ def resume(trainer: Trainer, case: Case, source: Path, out: Path) -> None:
     save(trainer.engine, out / "resumed")
 
 
+def reference(work: Path, dtype: str, key: str) -> Path:
+    """What one process made of a case; those in bf16 are the same whatever the others are computed in."""
+    return work / ("single-bf16" if CASES[key].bf16 else f"single-{dtype}") / key
+
+
 def on_this_rank(setting: str, dtype: str, work: Path) -> None:
     """All cases of a setting, and what each makes of the state that one process has saved."""
     engine = make_engine(setting)
@@ -234,5 +259,6 @@ def on_this_rank(setting: str, dtype: str, work: Path) -> None:
     for key, case in cases(setting).items():
         out = work / setting.replace("/", "-") / key
         train(make_trainer(engine, case, dtype, work), case, out)
-        resume(make_trainer(engine, case, dtype, work), case, work / f"single-{dtype}" / key, out)
+        if not case.bf16:
+            resume(make_trainer(engine, case, dtype, work), case, reference(work, dtype, key), out)
     engine.finish()
