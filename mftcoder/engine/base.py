@@ -37,7 +37,7 @@ class Engine(ABC):
 
     sharded: bool = False
     whole_gradients: bool = False
-    context_parallel: int = 1
+    context_parallel: int
     group: ProcessGroup | None = None
     rank: int
     world_size: int

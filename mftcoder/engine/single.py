@@ -27,6 +27,7 @@ class Single(Local):
 
     rank = 0
     world_size = 1
+    context_parallel = 1
 
     def __init__(self, *, device: Device, mixed_precision: MixedPrecision, num_processes: int) -> None:
         if num_processes != 1:
