@@ -21,8 +21,8 @@ from mftcoder.data.base import Data
 from mftcoder.data.corpus.tables import Corpus, Split
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.data.stream.sampler import Sampler
-from mftcoder.engine.allocator import keep_freed_memory
 from mftcoder.engine.base import Engine
+from mftcoder.engine.device import keep_freed_memory
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test

@@ -16,7 +16,6 @@ from mftcoder.core.signals import StopRequest
 from mftcoder.core.state import Stateful
 from mftcoder.data.base import Data
 from mftcoder.engine.base import Engine
-from mftcoder.engine.device import keep_freed_memory
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.positions import check_length
 from mftcoder.model.weights import ModelWeights

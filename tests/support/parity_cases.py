@@ -159,7 +159,7 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
     model = CausalLM(
         pretrained_model_path=str(work / f"model-{case.tied}"), local_copy=None, revision=None, trust_remote_code=False,
         dtype=case.dtype(dtype), attn_implementation=None,
-        gradient_checkpointing=case.gradient_checkpointing,
+        gradient_checkpointing=case.gradient_checkpointing, dropout=0.0,
     )  # fmt: skip
     lora = LoRA(
         lora_rank=4, lora_alpha=8, lora_dropout=0.0, bias="none", target_modules=None, target_parameters=None,
