@@ -39,6 +39,7 @@ class Engine(ABC):
     whole_gradients: bool = False
     context_parallel: int
     group: ProcessGroup | None = None
+    mixed_precision: MixedPrecision
     rank: int
     world_size: int
     device: torch.device

@@ -156,14 +156,16 @@ class CausalLM:
         options = hub_options(source, self.revision, trust_remote_code=self.trust_remote_code)
         if quantization is not None:
             options["quantization_config"] = quantization.config(dtype)
+        # Experts are quantised one by one once they are read, and would not fit on the device whole.
+        first = "cpu" if quantization is not None and _has_experts(config) else str(device)
         if not is_deepspeed_zero3_enabled() and (quantization is not None or device.type != "cpu"):
-            options["device_map"] = {"": str(device)}
+            options["device_map"] = {"": first}
         published = self._set_dropout(config)
         net = self._read(source, {**options, "config": config, "dtype": dtype})
         self._configure(net, published)
         if quantization is not None:
-            quantization.prepare(net)
-        return net.train()
+            quantization.prepare(net, device)
+        return net.train() if first == str(device) else net.to(device).train()
 
     def _read(self, source: str, options: dict[str, Any]) -> PreTrainedModel:
         """The network with all its weights; errors of the libraries become UserErrors."""
@@ -226,3 +228,9 @@ class CausalLM:
             return cast(torch.dtype, getattr(torch, self.dtype))
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast and frozen else torch.float32
+
+
+def _has_experts(config: PretrainedConfig) -> bool:
+    """Whether the config of a model names a number of experts."""
+    text = config.get_text_config()
+    return any(getattr(text, name, None) for name in ("num_local_experts", "num_experts", "n_routed_experts"))

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedModel
+from typing_extensions import override
 
 from mftcoder.core.errors import UserError
+from mftcoder.core.experts import SplitExperts, split_experts
 from mftcoder.core.layers import decoder_layers
 from mftcoder.model.attention import use_packed_attention
 from mftcoder.model.causal_lm import CausalLM
@@ -56,6 +58,8 @@ def outline(
     causal = model.sketch(dtype if model.dtype == "auto" else getattr(torch, model.dtype))
     layers = decoder_layers(causal)
     if quantization is not None:
+        with torch.device("meta"):
+            split_experts(causal, lambda linear: linear)
         _mark_quantised(layers)
     with torch.device("meta"):
         net = causal if peft is None else peft.adapt(causal)
@@ -78,15 +82,32 @@ def outline(
     )
 
 
+class _Balanced(SplitExperts):
+    """Gives every expert as many tokens, since where they would go cannot be told from shapes."""
+
+    @override
+    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        rows = hidden_states.repeat_interleave(top_k_index.shape[1], dim=0).tensor_split(self.num_experts)
+        weights = top_k_weights.reshape(-1, 1).tensor_split(self.num_experts)
+        output = torch.zeros_like(hidden_states)
+        for expert, (part, weight) in enumerate(zip(rows, weights, strict=True)):
+            out = self.run_expert(expert, part.clone()) * weight
+            token = torch.zeros(len(out), dtype=torch.int64, device=out.device)
+            output.index_add_(0, token, out.to(output.dtype))
+        return output
+
+
 class _Quantised(nn.Linear):
     """Stands for a linear layer whose weight is stored in few bits: adapters treat it as they treat those."""
 
 
 def _mark_quantised(layers: list[nn.Module]) -> None:
-    """The linear layers of the decoder layers; libraries leave the head as it is."""
+    """The linear layers and experts of the decoder layers; libraries leave the head as it is."""
     for module in (module for layer in layers for module in layer.modules()):
         if type(module) is nn.Linear:
             module.__class__ = _Quantised
+        elif type(module) is SplitExperts:
+            module.__class__ = _Balanced
 
 
 def _count(module: nn.Module, *, trains: bool | None = None) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from typing_extensions import override
 
@@ -39,8 +41,23 @@ class Int8(Quantization):
         return 8.0  # A row's one scale hardly counts.
 
     @override
-    def prepare(self, net: PreTrainedModel) -> None:
-        super().prepare(net)
+    def quantised(self, net: PreTrainedModel, device: torch.device, linear: nn.Linear) -> nn.Module:
+        from bitsandbytes.nn import Int8Params, Linear8bitLt
+
+        layer = Linear8bitLt(
+            linear.in_features, linear.out_features, bias=False, has_fp16_weights=False, threshold=self.threshold
+        )
+        layer.weight = Int8Params(linear.weight.data, requires_grad=False, has_fp16_weights=False)
+        return cast(nn.Module, layer.to(device))
+
+    @override
+    def prepare(self, net: PreTrainedModel, device: torch.device) -> None:
+        super().prepare(net, device)
+        if self.threshold:
+            net.mixes_rows = (
+                f"quantization.threshold={self.threshold}: outlier columns are sought over a whole micro-batch, so a "
+                "sample's loss depends on its neighbours, and the gradient on how a batch is split"
+            )
         # One line for every product otherwise, although 16-bit activations are part of the method.
         logging.getLogger("bitsandbytes.autograd._functions").addFilter(_not_the_cast)
 

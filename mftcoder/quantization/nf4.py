@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
+from torch import nn
 from transformers import BitsAndBytesConfig, PreTrainedModel
 from typing_extensions import override
 
@@ -12,11 +13,15 @@ from mftcoder.quantization.base import Quantization
 
 
 class NF4(Quantization):
-    """Blocks of 64 weights with one scale, each weight one of 16 quantiles of the normal distribution (2305.14314).
+    """Blocks of 64 weights with one scale, each weight one of 16 quantiles of the normal distribution.
 
-    double_quant: quantise the blocks' scales too, which saves 0.37 bit a weight. compute_dtype: that of the matrix
-    products; quant_storage: the dtype that the packed bytes pose as, which engines that shard parameters (FSDP2,
-    ZeRO-3) need to be that of the rest of the model. For both, auto takes the model's.
+    Args:
+        double_quant: quantise the blocks' scales too, which saves 0.37 bit a weight.
+        compute_dtype: of the matrix products; auto: the model's.
+        quant_storage: dtype that the packed bytes are stored as; engines that shard parameters (FSDP2, ZeRO-3) need
+            that of the rest of the model, which auto takes.
+
+    Source: QLoRA, arXiv:2305.14314.
     """
 
     def __init__(
@@ -47,10 +52,30 @@ class NF4(Quantization):
         return 4 + scale / 64
 
     @override
-    def prepare(self, net: PreTrainedModel) -> None:
+    def quantised(self, net: PreTrainedModel, device: torch.device, linear: nn.Linear) -> nn.Module:
+        from bitsandbytes.nn import Linear4bit, Params4bit
+
+        config = net.config.quantization_config
+        storage = config.bnb_4bit_quant_storage
+        layer = Linear4bit(
+            linear.in_features,
+            linear.out_features,
+            bias=False,
+            compute_dtype=config.bnb_4bit_compute_dtype,
+            compress_statistics=self.double_quant,
+            quant_type="nf4",
+            quant_storage=storage,
+            device="meta",
+        )
+        packing = {"quant_type": "nf4", "compress_statistics": self.double_quant, "quant_storage": storage}
+        layer.weight = Params4bit(linear.weight.data, requires_grad=False, module=layer, **packing)
+        return cast(nn.Module, layer.to(device))
+
+    @override
+    def prepare(self, net: PreTrainedModel, device: torch.device) -> None:
         from bitsandbytes.nn import Linear4bit
 
-        super().prepare(net)
+        super().prepare(net, device)
         for module in net.modules():
             if isinstance(module, Linear4bit):
                 # Where the CPU has AVX512-BF16, bitsandbytes 0.50 repacks the weights at the first evaluation, with

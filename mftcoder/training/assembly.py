@@ -22,7 +22,7 @@ from mftcoder.data.corpus.tables import Corpus, Split
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.data.stream.sampler import Sampler
 from mftcoder.engine.base import Engine
-from mftcoder.engine.device import keep_freed_memory
+from mftcoder.engine.device import autocast, keep_freed_memory
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.loss_model import LossModel
 from mftcoder.model.self_test import self_test
@@ -94,7 +94,8 @@ def with_loss(
     whole = LossModel(net, loss_kernel=objective.loss_kernel, packed=data.padding_mode != "padding", group=engine.group)
     if compiled:
         compile_layers(net)
-    self_test(whole, padding_mode=data.padding_mode)
+    precision = autocast(engine.mixed_precision, engine.device)
+    self_test(whole, padding_mode=data.padding_mode, seq_length=data.seq_length, precision=precision)
     return whole
 
 

@@ -19,6 +19,7 @@ from mftcoder.data.corpus.tables import Corpus
 from mftcoder.data.corpus.tables import Split as Samples
 from mftcoder.data.stream.collate import PaddingMode, collate
 from mftcoder.engine.base import Engine
+from mftcoder.engine.device import autocast
 from mftcoder.evaluation.answering import Answerer
 from mftcoder.evaluation.exam import Exam
 from mftcoder.evaluation.held_out import HeldOut
@@ -116,6 +117,7 @@ def evaluate(
         tokenizer=tokenizer,
         template=shown,
         padding_mode=source.padding_mode,
+        seq_length=source.seq_length,
         decoding=decoding,
         num_return_sequences=num_return_sequences,
         batch_size=8 * per_device_eval_batch_size,
@@ -139,6 +141,7 @@ class Seat:
     tokenizer: PreTrainedTokenizerBase
     template: Template
     padding_mode: PaddingMode
+    seq_length: int
     decoding: Decoding
     num_return_sequences: int
     batch_size: int
@@ -146,7 +149,8 @@ class Seat:
     def take(self, net: PreTrainedModel | PeftModel) -> Answerer:
         """Make `net` the engine's model, in place of the one before."""
         whole = LossModel(net, loss_kernel="fused", packed=self.padding_mode != "padding", group=self.engine.group)
-        self_test(whole, padding_mode=self.padding_mode)
+        precision = autocast(self.engine.mixed_precision, self.engine.device)
+        self_test(whole, padding_mode=self.padding_mode, seq_length=self.seq_length, precision=precision)
         self.engine.model = whole
         return Answerer(
             engine=self.engine,

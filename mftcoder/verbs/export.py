@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.cli.next_steps import after_export
 from mftcoder.core.errors import UserError
+from mftcoder.core.experts import restack_experts, split_experts
 from mftcoder.core.files import staged
 from mftcoder.engine.device import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
@@ -66,6 +67,7 @@ def export(
     probe = Probe.of(net, tokenizer)
     net = merge(_adapted(trained, net, merge_into), probe)
     with staged(target, replace=False) as directory:
+        restack_experts(net)
         _end_answers(net, tokenizer, shown)
         _write(net, tokenizer, directory, cast(torch.dtype, getattr(torch, dtype)))
         del net  # One at a time is enough in memory.
@@ -149,6 +151,7 @@ def _adapted(
             print(REQUANTISED)
         base = trained.model.load(trained.quantization, net.device, frozen=True)
         base.dequantize(torch.float32)
+    split_experts(base, lambda linear: linear)  # as over the quantised base, where there were no stacks
     return attach(base.float(), cast(Path, trained.weights))
 
 

@@ -131,7 +131,7 @@ def test_the_constructor_refuses(changes, message):
     "changes", [{"bias": "lora_only"}, {"modules_to_save": ["embed_tokens", "lm_head"]}, {"use_dora": True}], ids=str
 )
 def test_whatever_trains_over_a_bfloat16_base_is_float32_and_moves(models, changes):
-    net = load(models("starcoder2"), dtype="bfloat16")
+    net = load(models("phi"), dtype="bfloat16")
     before = net(input_ids=some_ids(), use_cache=False).logits
     adapted = preset("peft/lora", **changes).adapt(net)
     assert {p.dtype for p in trained(adapted).values()} == {torch.float32}
@@ -153,3 +153,26 @@ def test_a_method_that_leaves_coarse_parameters_fails_at_once(models, monkeypatc
     monkeypatch.setattr("mftcoder.peft.base._is_coarse", lambda p: p.requires_grad)
     with pytest.raises(AssertionError, match="float32 or float64"):
         preset("peft/lora").adapt(load(models("llama")))
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2"])
+@pytest.mark.parametrize(("experts", "router"), [(True, False), (True, True), (False, False)])
+def test_experts_and_router_are_adapted_as_asked_in_every_family(models, family, experts, router):
+    lora = preset("peft/lora", lora_rank=2, train_experts=experts, train_router=router)
+    adapted = lora.adapt(load(models(family)))
+    names = set(trained(adapted))
+    assert any(".experts." in name for name in names) == experts
+    assert any(name.rpartition(".lora_")[0].endswith((".gate", ".router")) for name in names) == router
+    assert any("q_proj" in name or "q_a_proj" in name for name in names)
+    before = load(models(family))(input_ids=some_ids(), use_cache=False).logits
+    torch.testing.assert_close(adapted(input_ids=some_ids(), use_cache=False).logits, before, rtol=0, atol=1e-6)
+    shaken(adapted)(input_ids=some_ids(), labels=some_ids(), use_cache=False).loss.backward()
+    assert all(p.grad is not None for p in trained(adapted).values())
+
+
+@pytest.mark.parametrize("experts", [True, False])
+def test_split_experts_are_adapted_as_asked(models, experts):
+    net = load(models("mixtral"), quantization=preset("quantization/nf4"))
+    adapted = preset("peft/lora", lora_rank=2, train_experts=experts).adapt(net)
+    assert any(".experts." in name for name in trained(adapted)) == experts
+    assert not any("gate.lora" in name for name in trained(adapted))

@@ -8,6 +8,7 @@ from small_models import load, preset, save_random, shaken, some_ids
 from torch import nn
 
 from mftcoder.core.errors import UserError
+from mftcoder.core.experts import split_experts
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +98,41 @@ def test_products_are_computed_in_the_asked_dtype(llama, asked, expected):
     assert {m.compute_dtype for m in net.modules() if isinstance(m, Linear4bit)} == {expected}
 
 
-def test_stacked_experts_that_stay_unquantised_are_named(tmp_path, caplog):
-    load(save_random("mixtral", tmp_path), quantization=preset("quantization/nf4"))
+MIXTURES = ["mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v2"]
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_the_experts_of_mixtures_are_quantised_to_the_byte(family, tmp_path, caplog):
+    directory = save_random(family, tmp_path)
+    whole = {name: p for name, p in load(directory).named_parameters() if p.ndim == 3}
+    net = load(directory, quantization=preset("quantization/nf4", quant_storage="uint8", double_quant=False))
+    experts = [p for name, p in net.named_parameters() if ".experts." in name]
+    assert experts
+    assert sum(p.nbytes for p in experts) == sum(p.numel() for p in whole.values()) / 2
+    assert not [name for name, p in net.named_parameters() if p.ndim == 3]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_lora_over_quantised_experts_is_lora_over_their_dequantised_weights(family, tmp_path):
+    directory = save_random(family, tmp_path)
+    torch.manual_seed(0)
+    quantised = shaken(preset("peft/lora", lora_rank=2).adapt(load(directory, quantization=preset("quantization/nf4"))))
+    base = load(directory)
+    split_experts(base, lambda linear: linear)
+    torch.manual_seed(0)
+    plain = shaken(preset("peft/lora", lora_rank=2).adapt(base))
+    layers = dict(quantised.named_modules())
+    with torch.no_grad():
+        for name, module in plain.named_modules():
+            if isinstance(layers.get(name), Linear4bit):
+                module.weight.copy_(dequantize_4bit(layers[name].weight, layers[name].weight.quant_state))
+    assert any("experts" in name for name, p in quantised.named_parameters() if p.requires_grad)
+    torch.testing.assert_close(step(quantised), step(plain), rtol=1e-4, atol=1e-6)
+
+
+def test_experts_with_biases_stay_whole_and_are_named(tmp_path, caplog):
+    load(save_random("gpt_oss", tmp_path), quantization=preset("quantization/nf4"))
     assert "down_proj, gate_up_proj" in caplog.text
 
 

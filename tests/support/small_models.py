@@ -16,6 +16,7 @@ from transformers import (
     Glm4Config,
     GPTBigCodeConfig,
     GPTNeoXConfig,
+    GptOssConfig,
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
@@ -23,7 +24,9 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
     Starcoder2Config,
 )
 
@@ -48,6 +51,7 @@ EXPERTS = {
     "moe_intermediate_size": 32,
     "first_k_dense_replace": 1,
 }
+ROUTED = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "decoder_sparse_step": 1}
 BIGCODE = {"vocab_size": VOCABULARY, "n_embd": 64, "n_inner": 96, "n_layer": 2, "n_head": 4, "n_positions": 256}
 
 FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
@@ -63,6 +67,9 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "gemma": lambda: GemmaConfig(**SIZES, **ENDS, head_dim=16),
     "gemma2": lambda: Gemma2Config(**SIZES, **ENDS, head_dim=16),
     "glm4": lambda: Glm4Config(**SIZES, **ENDS, head_dim=16),
+    "qwen2_moe": lambda: Qwen2MoeConfig(**SIZES, **ENDS, **ROUTED, shared_expert_intermediate_size=32),
+    "qwen3_moe": lambda: Qwen3MoeConfig(**SIZES, **ENDS, **ROUTED, head_dim=16),
+    "gpt_oss": lambda: GptOssConfig(**SIZES, **ENDS, head_dim=16, num_local_experts=4, num_experts_per_tok=2),
     "deepseek_v2": lambda: DeepseekV2Config(**SIZES | {"num_key_value_heads": 4}, **ENDS, **LATENT, **EXPERTS),
 }
 

@@ -135,3 +135,19 @@ def test_on_a_gpu_a_fully_trained_model_is_not_rounded_before_it_is_compared(run
     trained = load_file(run.directory / "checkpoints" / "step_000002" / "model.safetensors")
     assert exported.keys() == trained.keys()
     assert all(torch.equal(exported[name], trained[name]) for name in trained)
+
+
+@pytest.mark.parametrize("merge_into", ["trained", "full"])
+def test_the_experts_of_a_quantised_mixture_are_stacked_again(tmp_path, tokenizer, merge_into):
+    base = save_random("mixtral", tmp_path / "base", tokenizer)
+    nf4 = preset("quantization/nf4")
+    net = shaken(preset("peft/lora", lora_rank=2).adapt(load(base, quantization=nf4)))
+    (tmp_path / "adapter").mkdir()
+    save_adapter(net, {name: p for name, p in net.named_parameters() if p.requires_grad}, tmp_path / "adapter")
+    with torch.no_grad():
+        expected = net.eval()(input_ids=some_ids()).logits
+    own = ("model=path", f"model.pretrained_model_path={base}", "quantization=nf4", "template=native")
+    call(tmp_path / "adapter", tmp_path, *own, "dtype=float32", f"merge_into={merge_into}", "tolerance=1")
+    allowed = 1e-4 if merge_into == "trained" else 0.5  # the full base sends some tokens to other experts
+    assert (logits(tmp_path / "model") - expected).abs().mean() < allowed * expected.abs().mean()
+    assert load_file(tmp_path / "model" / "model.safetensors").keys() == load_file(base / "model.safetensors").keys()

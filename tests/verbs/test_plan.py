@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import MixtralConfig
 
 from mftcoder.cli import config
 from mftcoder.core.errors import UserError
@@ -45,3 +46,17 @@ def test_longer_rows_and_trained_bases_need_more(tmp_path: Path) -> None:
 def test_numbers_below_one_are_refused_together(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"processes=\[1,8,\.\.\.\] must all be above 0, not 0, 1, 8, -1"):
         plan(tmp_path, "seq_length=0", "processes=[-1]")
+
+
+def test_the_experts_of_a_mixture_count_with_4_bits(tmp_path: Path) -> None:
+    """Two layers of Mixtral-8x7B, whose sizes are transformers' defaults; all 32 come to 25 GB in the place of 93."""
+    MixtralConfig(num_hidden_layers=2).save_pretrained(tmp_path / "mixtral")
+    path = f"model.pretrained_model_path={tmp_path}/mixtral"
+    tree = config.load("model=path", path, "peft=qlora", "processes=[1]", "seq_length=128", config_name="plan")
+    function, arguments = config.verb(tree)
+    function(**arguments, run_dir=tmp_path)
+    model = json.loads((tmp_path / "plan.json").read_text())["model"]
+    embeddings, layers = 2 * 32000 * 4096, model["frozen"] - 2 * 32000 * 4096
+    assert layers > 2.8e9
+    assert model["frozen_bytes"] == pytest.approx(2 * embeddings + layers * 4.127 / 8, rel=1e-3)
+    assert model["kept"] > 0
