@@ -132,7 +132,7 @@ def make_trainer(engine: Engine, name: str, tasks: int) -> Trainer:
         max_grad_norm=1.0,
         diagnostics_steps=None,
         priors=lambda: torch.ones(tasks, dtype=torch.float64),
-        expected=None,
+        expected=lambda: None,
         probe=validator.probe,
     )
 

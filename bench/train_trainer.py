@@ -42,7 +42,7 @@ def make_trainer(tree: dict[str, Any]) -> tuple[Trainer, Any]:
         max_grad_norm=1.0,
         diagnostics_steps=None,
         priors=lambda: torch.ones(1, dtype=torch.float64),
-        expected=None,
+        expected=lambda: None,
         probe=lambda samples: None,  # type: ignore[arg-type, return-value]
     )
     return trainer, model

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mftcoder.core.errors import Preempted, UserError
@@ -127,14 +127,6 @@ def make_validator(
         tokens_per_batch=settings.per_device_eval_batch_size * seq_length,
         samples_per_task=settings.evaluation_samples,
     )
-
-
-def expected_denominators(objective: Objective, sampler: Sampler) -> Callable[[], Tensor] | None:
-    """For normalization=expected, what the mixture promises to each step."""
-    if objective.normalization == "step":
-        return None
-    expected = torch.from_numpy(sampler.expected_counts(objective.reduction))
-    return lambda: expected
 
 
 def make_state(

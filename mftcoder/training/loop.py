@@ -87,7 +87,7 @@ class Trainer:
         max_grad_norm: the global norm that gradients are clipped to, or None.
         diagnostics_steps: steps between two measurements of the tasks' gradients, or None.
         priors: [T] float64, the tasks' own weights that hold now, which multiply the balancer's.
-        expected: [T] float64, the denominators that the mixture promises to the step at hand; None for
+        expected: [T] float64, the denominators that the mixture promised to the batch at hand; None for
             normalization=step.
         probe: validation losses of so many samples of each task.
 
@@ -103,7 +103,7 @@ class Trainer:
     max_grad_norm: float | None
     diagnostics_steps: int | None
     priors: Callable[[], Tensor]
-    expected: Callable[[], Tensor] | None
+    expected: Callable[[], Tensor | None]
     probe: Callable[[int], TaskLosses]
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Trainer:
         with _clock(seconds, "data"):
             batches = self._batches(micro_batches, by_task=by_task)
             size = self._size([batch for own in batches for batch in own])
-            expected = None if self.expected is None else self.expected()
+            expected = self.expected()
             promised = size.denominators if expected is None else expected
             weights = self.balancer.weights(number, promised) * self.priors()
             coefficients = token_coefficients(weights, size.denominators, expected)
@@ -128,7 +128,7 @@ class Trainer:
             else:
                 (loss, totals), gradients = self._together(batches[0], coefficients), None
         with _clock(seconds, "optimizer"):
-            rate, norm, finite = self._update(number, totals)
+            rate, norm, finite = self._update(number, totals, moves=bool(coefficients.any()))
         losses = TaskLosses(totals, size.denominators)
         if finite:
             self.effective.add(weights, coefficients * size.denominators)
@@ -192,22 +192,28 @@ class Trainer:
     ) -> tuple[float, Tensor, Tensor]:
         """As _together, with the gradients [T, P] of the tasks' means, which the balancer may combine."""
         own = [[b.to(self.engine.device) for b in of_task] for of_task in batches]
-        gradients, totals = task_gradients(self.engine, self.objective, own, denominators, self.balancer.focal_gamma)
-        totals = self.engine.sum(totals)
-        shares = (coefficients * denominators).to(gradients)
+        gamma = self.balancer.focal_gamma
+        gradients, means, totals = task_gradients(self.engine, self.objective, own, denominators, gamma)
+        weighted = coefficients * denominators
+        shares = weighted.to(gradients)
         if isinstance(self.balancer, GradientBalancer):
             direction = self.balancer.combine(number, gradients, shares)
         else:
             direction = shares @ gradients
         set_gradient(self.engine, direction)
-        return float((coefficients * totals).sum()), totals, gradients
+        # Without a focal factor the float64 totals give the same loss, more exactly.
+        loss = weighted * means if gamma else coefficients * totals
+        return float(loss.sum()), totals, gradients
 
-    def _update(self, number: int, totals: Tensor) -> tuple[float, float, bool]:
-        """Learning rate, gradient norm, and whether all was finite, without which the parameters stay as they are."""
+    def _update(self, number: int, totals: Tensor, *, moves: bool) -> tuple[float, float, bool]:
+        """Learning rate, gradient norm, and whether all was finite, without which the parameters stay as they are.
+
+        So they do, with momentum and weight decay, where no task of the step has any weight.
+        """
         rate = self._set_learning_rate(number)
         norm = self.engine.clip(self.max_grad_norm)
         finite = math.isfinite(norm) and bool(torch.isfinite(totals).all())
-        (self.engine.step if finite else self.engine.discard)()
+        (self.engine.step if finite and moves else self.engine.discard)()
         return rate, norm, finite
 
     def _set_learning_rate(self, number: int) -> float:

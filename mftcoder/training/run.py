@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,14 +11,14 @@ import torch
 from mftcoder.core.errors import Interrupted, Preempted
 from mftcoder.core.signals import StopRequest
 from mftcoder.core.state import State
-from mftcoder.data.stream.micro_batches import MicroBatches
-from mftcoder.data.stream.sampler import Sampler
+from mftcoder.data.stream.stream import ExhaustedError
 from mftcoder.storage import status
 from mftcoder.storage.session import Session
 from mftcoder.tracker.composite import Trackers
 from mftcoder.training import summary
 from mftcoder.training.anomalies import Anomalies
 from mftcoder.training.answers import Answers
+from mftcoder.training.feed import Feed
 from mftcoder.training.freezing import Freezing
 from mftcoder.training.loop import Report, Trainer, steps
 from mftcoder.training.metrics import Metrics, task_losses, train_metrics, valid_metrics
@@ -33,14 +32,13 @@ KEPT_IN_ROLLBACK = ("sampler", "anomalies")
 """Parts of the state that do not return to the checkpoint: the data that come next are new."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Run:
     """One run from its first step, or the one it was left at, to its last.
 
     Args:
         trainer: takes the steps.
-        take: this rank's micro-batches of the next global batch.
-        sampler: says how far the data are.
+        feed: of global batches.
         validator: of the held-out samples.
         schedule: when to log, to validate and to end.
         freezing: the tasks' own weights.
@@ -56,8 +54,7 @@ class Run:
     """
 
     trainer: Trainer
-    take: Callable[[], MicroBatches]
-    sampler: Sampler
+    feed: Feed
     validator: Validator
     schedule: Schedule
     freezing: Freezing
@@ -70,6 +67,7 @@ class Run:
     trackers: Trackers
     stop: StopRequest
     run_dir: Path
+    data_left: bool = field(default=True, init=False)
 
     def go(self) -> float | None:
         """Run to the end.
@@ -95,7 +93,7 @@ class Run:
 
     def _end(self) -> str | None:
         """Why the run is over; None while it is not."""
-        return self.schedule.end(self.state.progress, self.freezing.priors())
+        return self.schedule.end(self.state.progress, self.freezing.priors(), data_left=self.data_left)
 
     def _begin(self) -> None:
         """What a new run does before its first step."""
@@ -116,7 +114,15 @@ class Run:
     def _train(self) -> None:
         """Steps to the end, or until one sends the run back to an earlier."""
         self.trackers.doing("")
-        for report in steps(self.trainer, self.state.progress.step, self.schedule.total_steps, self.take):
+        try:
+            self._take_steps()
+        except ExhaustedError:
+            # Only after rollbacks: the steps were counted without the batches that those have thrown away.
+            self.data_left = False
+            self._after_step(self._position())
+
+    def _take_steps(self) -> None:
+        for report in steps(self.trainer, self.state.progress.step, self.schedule.total_steps, self.feed.take):
             if self.anomalies.judge(report) == "roll_back":
                 self.checkpoints.go_back(self.state, but=KEPT_IN_ROLLBACK)
                 self.trackers.resume(self.state.progress.step)
@@ -155,8 +161,11 @@ class Run:
         for task, tokens in zip(tasks, report.size.tokens.tolist(), strict=True):
             progress.tokens[task] = progress.tokens.get(task, 0) + int(tokens)
         self.departures.check()
-        position = {"step": report.step, "epoch": self.sampler.epoch, "tokens": sum(progress.tokens.values())}
-        return position | train_metrics(report, self.trainer.effective, tasks, self.trainer.engine.device)
+        return self._position() | train_metrics(report, self.trainer.effective, tasks, self.trainer.engine.device)
+
+    def _position(self) -> Metrics:
+        progress = self.state.progress
+        return {"step": progress.step, "epoch": self.feed.sampler.epoch, "tokens": sum(progress.tokens.values())}
 
     def _answer(self) -> None:
         if not self.validator.num_samples:
@@ -165,7 +174,7 @@ class Run:
         self.answers.write(self.state.progress.step, lambda: self.stop.requested)
 
     def _validation_due(self) -> bool:
-        return self.validator.num_samples > 0 and self.schedule.validates(self.state.progress)
+        return self.validator.num_samples > 0 and self.schedule.validates(self.state.progress, data_left=self.data_left)
 
     def _validate(self) -> Metrics:
         """Raises Interrupted where the run is asked to stop meanwhile."""

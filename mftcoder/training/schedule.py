@@ -28,21 +28,25 @@ class Schedule:
         """Whether the metrics of a step are logged."""
         return _due(step, self.evaluation.log_interval)
 
-    def validates(self, progress: Progress) -> bool:
-        """Whether a validation is due that has not been taken yet."""
+    def validates(self, progress: Progress, *, data_left: bool) -> bool:
+        """Whether a validation is due that has not been taken yet: at every interval, and after the last step."""
         step = progress.step
         taken = any(validated == step for validated, _ in progress.validations)
-        return not taken and (_due(step, self.evaluation.evaluation_steps) or step == self.total_steps)
+        last = step == self.total_steps or not data_left
+        return not taken and (last or _due(step, self.evaluation.evaluation_steps))
 
-    def end(self, progress: Progress, priors: Tensor) -> str | None:
+    def end(self, progress: Progress, priors: Tensor, *, data_left: bool) -> str | None:
         """Why the run is over; None while it is not.
 
         Args:
             progress: of the run.
             priors: [T] the tasks' own weights that hold now.
+            data_left: False once the stream of limited repeats is over, which rollbacks bring on before the last step.
         """
         if progress.step >= self.total_steps:
             return "all steps are taken"
+        if not data_left:
+            return "rollbacks have used up the data (data.tasks.<task>.repeat)"
         if not priors.any():
             return "no task has any weight left (training.freeze_stall_num, training.frozen_weight)"
         return "validation has stopped improving (training.early_stopping)" if self._stalled(progress) else None

@@ -6,13 +6,17 @@ their own: together they are the tokens of one step, and the gradients of the ta
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from functools import reduce
 
+import psutil
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mftcoder.core.batch import Batch
 from mftcoder.core.coefficients import TokenWeights
+from mftcoder.core.errors import UserError
 from mftcoder.engine.base import Engine
 from mftcoder.objective.base import Objective
 
@@ -23,8 +27,8 @@ def task_gradients(
     batches: Sequence[Sequence[Batch]],
     denominators: Tensor,
     focal_gamma: float,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the tasks' mean losses over the global batch, and this rank's totals. Leaves no gradient behind.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the tasks' mean losses over the global batch, and those losses. Leaves no gradient behind.
 
     Args:
         engine: with whole gradients.
@@ -34,14 +38,15 @@ def task_gradients(
         focal_gamma: see TokenWeights.
 
     Returns:
-        Gradients [T, P], summed over all ranks, zeros for absent tasks; totals [T] float64, of this rank.
+        Summed over all ranks: gradients [T, P], zeros for absent tasks, in a precision that loses none of the
+        parameters'; mean losses [T] float64, with the focal factor; totals [T] float64, without it.
+
+    Raises:
+        UserError: the gradients do not fit into the memory of the device.
     """
     parameters = list(engine.parameters())
-    gradients = torch.stack(
-        [torch.zeros(sum(p.numel() for p in parameters), dtype=parameters[0].dtype)] * len(denominators)
-    )
-    gradients = gradients.to(engine.device)
-    totals = torch.zeros_like(denominators)
+    gradients = _empty(parameters, len(denominators), engine.device)
+    sums = torch.zeros(2, len(denominators), dtype=torch.float64)
     for task, own in enumerate(batches):
         coefficients = torch.zeros_like(denominators)
         coefficients[task] = 1 / denominators[task].clamp(min=1)
@@ -50,10 +55,34 @@ def task_gradients(
             with engine.micro_batch(last=False):
                 loss, total = objective.losses(engine.model, batch, weights)
                 engine.backward(loss)
-            totals += total.cpu()
+            sums[0, task] += loss.detach().double().cpu()
+            sums[1] += total.cpu()
         if own:
             gradients[task] = _take(parameters)
-    return engine.sum(gradients), totals
+    means, totals = engine.sum(sums)
+    return engine.sum(gradients), means, totals
+
+
+def _empty(parameters: Sequence[nn.Parameter], num_tasks: int, device: torch.device) -> Tensor:
+    """Zeros [T, P] in a type that holds every parameter's."""
+    dtype = reduce(torch.promote_types, (p.dtype for p in parameters))
+    size = sum(p.numel() for p in parameters)
+    needed, free = num_tasks * size * dtype.itemsize, _free_bytes(device)
+    if needed > free:
+        raise UserError(
+            f"the gradients of {num_tasks} tasks by {size:,} trainable parameters take {needed / 1e9:.1f} GB, and "
+            f"{free / 1e9:.1f} GB are free on {device}; take peft=lora with a smaller rank, a balancer that looks at "
+            "losses, or training.diagnostics_steps=null"
+        )
+    return torch.zeros(num_tasks, size, dtype=dtype, device=device)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """What may still be allocated: memory that nobody has, and on a GPU what its allocator has set aside."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    return psutil.virtual_memory().available if device.type == "cpu" else sys.maxsize
 
 
 def set_gradient(engine: Engine, direction: Tensor) -> None:
@@ -72,7 +101,7 @@ def cosines(gradients: Tensor) -> tuple[Tensor, Tensor]:
     return norms, products / (norms[:, None] * norms[None, :])
 
 
-def _take(parameters: Sequence[torch.nn.Parameter]) -> Tensor:
+def _take(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The gradients of `parameters` as one vector; they are cleared."""
     parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters]
     for parameter in parameters:

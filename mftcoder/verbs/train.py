@@ -30,7 +30,6 @@ from mftcoder.tracker.composite import Trackers
 from mftcoder.training.anomalies import Anomalies
 from mftcoder.training.answers import Answers
 from mftcoder.training.assembly import (
-    expected_denominators,
     facts_of,
     joined,
     load_model,
@@ -41,6 +40,7 @@ from mftcoder.training.assembly import (
     planned_steps,
     with_loss,
 )
+from mftcoder.training.feed import Feed
 from mftcoder.training.freezing import Freezing
 from mftcoder.training.loop import Trainer
 from mftcoder.training.notices import Departures, announce
@@ -105,6 +105,7 @@ def train(
             validator = make_validator(training, corpus.valid, batcher, engine, seq_length=data.seq_length)
             progress = Progress()
             freezing = Freezing(tasks=tasks, weights=corpus.weights, settings=training, progress=progress)
+            feed = Feed(sampler, batcher, corpus.train, training.per_device_train_batch_size, objective)
             trainer = Trainer(
                 engine=engine,
                 objective=objective,
@@ -114,7 +115,7 @@ def train(
                 max_grad_norm=training.max_grad_norm,
                 diagnostics_steps=training.diagnostics_steps,
                 priors=freezing.priors,
-                expected=expected_denominators(objective, sampler),
+                expected=feed.expected,
                 probe=validator.probe,
             )
             anomalies = Anomalies(training, engine, tasks, run_dir)
@@ -125,8 +126,7 @@ def train(
                 trackers.start(run_dir=run_dir, name=name, config=config, tasks=tasks, total_steps=total_steps)
                 run = Run(
                     trainer=trainer,
-                    take=lambda: batcher.of_step(sampler.take(), corpus.train, training.per_device_train_batch_size),
-                    sampler=sampler,
+                    feed=feed,
                     validator=validator,
                     schedule=Schedule(evaluation=training, stopping=training, total_steps=total_steps),
                     freezing=freezing,

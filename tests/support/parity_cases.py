@@ -181,7 +181,7 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
         learning_rate=lambda peak, step: peak * (1 - step / 10),
         max_grad_norm=case.max_grad_norm,
         priors=lambda: torch.ones(TASKS, dtype=torch.float64),
-        expected=None,
+        expected=lambda: None,
         probe=None,
         diagnostics_steps=None,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mftcoder.balancer.base import Balancer
+from mftcoder.balancer.focal import Focal
 from mftcoder.core.batch import Sample
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.single import Single
@@ -108,7 +109,7 @@ def make_trainer(
         learning_rate=lambda peak, step: peak,
         max_grad_norm=1.0,
         priors=lambda: torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64),
-        expected=None if normalization == "step" else lambda: torch.tensor([30.0, 20.0, 2.0, 1.0], dtype=torch.float64),
+        expected=lambda: None if normalization == "step" else torch.tensor([30.0, 20.0, 2.0, 1.0], dtype=torch.float64),
         probe=validator.probe,
         diagnostics_steps=None,
     )
@@ -198,3 +199,25 @@ def test_tasks_by_themselves_run_in_few_micro_batches():
     for task, own in enumerate(batches):
         assert sum(len(b.tasks) for b in own) == SIZES.get(task, 0)
         assert all((b.tasks == task).all() for b in own)
+
+
+def test_a_measured_step_reports_the_focal_loss_as_any_other():
+    focal = {"level": "sample", "gamma": 2.0, "smoothing": 1.0, "min_weight": 0.0, "max_weight": None, "floor": 0.0}
+    plain, measured = (make_trainer(Focal(**focal)) for _ in range(2))
+    measured.diagnostics_steps = 1
+    first, second = (next(run(t, 8)) for t in (plain, measured))
+    torch.testing.assert_close(second, first, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+def test_a_step_of_tasks_without_weight_moves_nothing_whatever_the_momentum():
+    trainer = make_trainer(make_balancer("equal"))
+    trainer.engine.optimizer = torch.optim.AdamW(trainer.engine.parameters(), lr=0.1, weight_decay=0.1)
+    trainer.peaks = [0.1]
+    trainer.step(0, [make_samples(0)])
+    before = [p.clone() for p in trainer.engine.parameters()]
+    trainer.priors = lambda: torch.tensor([0.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    report = trainer.step(1, [[s for s in make_samples(1) if s.task != 1]])
+    assert not report.skipped
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.engine.parameters(), strict=True))
+    trainer.step(2, [make_samples(2)])
+    assert not torch.equal(before[0], next(iter(trainer.engine.parameters())))

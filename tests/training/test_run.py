@@ -6,10 +6,11 @@ import pytest
 import torch
 from run_files import StopAt, metrics
 from safetensors.torch import load_file
-from small_tasks import OPTIONS, train_only
+from small_tasks import OPTIONS, SIZES, train_only
 
 from mftcoder.cli import config
 from mftcoder.core.errors import Preempted
+from mftcoder.training.anomalies import Anomalies
 
 
 def test_a_run_that_stopped_early_takes_no_more_steps_when_it_is_resumed(run, tmp_path):
@@ -87,3 +88,28 @@ def test_quantised_parameters_count_as_what_they_stand_for(run, tmp_path, capsys
     net = config.build(model).load(None, torch.device("cpu"), frozen=True)
     trained, every = (int(word.replace(",", "")) for word in line.split("; ")[1].split()[::2][:2])
     assert every - trained == sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_a_run_whose_rollback_used_up_the_data_ends_as_any_other(run, tmp_path, caplog, monkeypatch):
+    """One epoch is 6 steps, of which the rollback at step 3 throws one away."""
+    caplog.set_level("INFO", logger="mftcoder")
+    judge, sent = Anomalies.judge, []
+
+    def roll_back_once(self, report):
+        if report.step == 3 and not sent:
+            sent.append(report.step)
+            return "roll_back"
+        return judge(self, report)
+
+    monkeypatch.setattr(Anomalies, "judge", roll_back_once)
+    repeats = [f"+data.tasks.{task}.repeat=1" for task in SIZES]
+    length = ("training.max_train_steps=null", "training.num_train_epochs=1")
+    options = (*repeats, *length, "training.evaluation_steps=null", "training.evaluate_first=false")
+    whole = run(tmp_path / "a", *options)
+    (line,) = [r.getMessage() for r in caplog.records if "rollbacks have used up the data" in r.getMessage()]
+    step = int(line.split()[1].rstrip(":"))
+    assert f"the run ends before step {step + 1}" in line
+    last = metrics(tmp_path / "a")[-1]
+    assert (last["step"], last["valid/loss"]) == (step, pytest.approx(whole))
+    assert (tmp_path / "a" / "checkpoints" / "latest").read_text() == f"step_{step:06d}"
+    assert run(tmp_path / "a", *options, f"resume={tmp_path / 'a'}") == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from mftcoder.data.corpus.cache import cached, digest, notes
 from mftcoder.data.corpus.fingerprint import of_code
 from mftcoder.data.corpus.tables import Split
 from mftcoder.data.stream.packing import PackedSample
-from mftcoder.data.stream.stream import Recipe, Stream
+from mftcoder.data.stream.stream import ExhaustedError, Recipe, Stream
 
 Pack = tuple[tuple[int, int], ...]  # (task, index in the split) of each sample
 
@@ -57,7 +58,8 @@ class Sampler:
         """The packs of the next optimizer step: always packs_per_step of them, none empty.
 
         Raises:
-            UserError: every task has been repeated as often as it may be, or a stratified step has no room.
+            ExhaustedError: every task has been repeated as often as it may be.
+            UserError: a stratified step has no room.
         """
         packs: list[list[PackedSample]] = []
         while len(packs) < self._packs_per_step:
@@ -159,9 +161,7 @@ class Sampler:
         """Take a step; False if what was left of the stream did not fill it."""
         try:
             self.take()
-        except UserError:
-            if not self._stream.exhausted:
-                raise
+        except ExhaustedError:
             return False
         return True
 
@@ -178,24 +178,35 @@ class Sampler:
         Returns:
             [T] float64, 0 for a task that has no share now.
         """
+        density, sizes, step_size = self._promises[reduction]
+        rates = np.array(self._stream.rates)
+        expected: NDArray[np.float64] = rates * step_size / ((rates * sizes).sum() or 1.0) * density
+        return expected
+
+    @cached_property
+    def _promises(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64], float]]:
+        """By reduction, what does not change over the run.
+
+        Targets (samples) [T] for each token (or sample) of a task; [T], what one of these adds to that size of a step
+        which is the same for all steps; and this size.
+        """
         split, recipe = self._split, self._recipe
         tasks = range(split.num_tasks)
-        counts = [split.num_targets(t) if reduction == "token" else split.num_samples(t) for t in tasks]
         amounts = [ahead.shuffle.amount for ahead in self._stream.look_aheads]
-        density = np.array([count / amount if amount else 0.0 for count, amount in zip(counts, amounts, strict=True)])
         means = np.array([split.num_tokens(t) / max(split.num_samples(t), 1) or 1.0 for t in tasks])
         by_tokens = recipe.tokens_per_sample is None
-        # [T], what one token (or sample) of a task adds to that size of a step which is the same for all steps
         sizes = np.ones(len(means))
         if by_tokens and recipe.one_per_pack:
             sizes = 1 / means
         elif not by_tokens and not recipe.one_per_pack:
             sizes = means
         first_epoch = np.array(recipe.shares.quota(min(recipe.epoch_size, recipe.shares.end))) / self.steps(1.0)
-        rates = np.array(self._stream.rates)
-        scale = (first_epoch * sizes).sum() / ((rates * sizes).sum() or 1.0)
-        expected: NDArray[np.float64] = rates * scale * density
-        return expected
+        step_size = float((first_epoch * sizes).sum())
+        counts = {"token": [split.num_targets(t) for t in tasks], "sample": [split.num_samples(t) for t in tasks]}
+        return {
+            reduction: (np.array([c / a if a else 0.0 for c, a in zip(own, amounts, strict=True)]), sizes, step_size)
+            for reduction, own in counts.items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream is: names of the tasks, and integers."""

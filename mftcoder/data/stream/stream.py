@@ -19,6 +19,10 @@ TOLERANCE = 0.009  # departure from a share over the span from which on another 
 ATTEMPTS = 12  # packs tried at most; the one with the smallest departure is kept
 
 
+class ExhaustedError(UserError):
+    """Nothing is left to draw, since the repeats of every task are limited."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What decides every pack of a stream, together with the lengths of the samples.
@@ -132,7 +136,7 @@ class Stream:
             UserError: there is none.
         """
         if self.exhausted:
-            raise UserError(
+            raise ExhaustedError(
                 f"every task has been repeated as often as data.tasks.<task>.repeat allows, in {self.epoch + 1} epochs"
             )
         self.epoch += 1
