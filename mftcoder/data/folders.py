@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 
 from mftcoder.core.errors import UserError
 from mftcoder.data.mixture import Mixture, Task
+from mftcoder.data.records.files import KINDS
 from mftcoder.data.records.source import Source
 
 
@@ -18,6 +18,9 @@ class Folders(Mixture):
 
     Files in a directory that are named train, valid or test, alone or before one of `-_.`, belong to that split; the
     others are divided by data_split.
+
+    Args:
+        paths: files, directories, patterns, or data sets of the hub, see `mftcoder.data.records.files`.
     """
 
     paths: list[str]
@@ -44,9 +47,16 @@ class Folders(Mixture):
 
 
 def name_of(path: str) -> str:
-    """The last part of a path, without suffixes, that is no pattern; of a data set owner/name:split the name."""
+    """The name of the task at a path: its last part that is no pattern, without the suffix of a file of records.
+
+    Of a data set of the hub, owner/name:split, it is the name. v1.0 and v1.1 are two names.
+    """
     parts = [part for part in Path(path).parts if not has_magic(part)]
-    return re.split(r"[.:]", parts[-1])[0] if parts else path
+    if not parts:
+        return path
+    name = parts[-1].partition(":")[0]
+    suffix = max((kind for kind in KINDS if name.endswith(kind)), key=len, default="")
+    return name.removesuffix(suffix)
 
 
 def source(paths: list[str], task: Task) -> Source:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from mftcoder.data.corpus import fingerprint
 from mftcoder.data.corpus.cache import cached, file_digest, notes
 from mftcoder.data.corpus.concat import Concatenated
 from mftcoder.data.corpus.held_out import hold_out
-from mftcoder.data.corpus.tables import Corpus, Split, Table
+from mftcoder.data.corpus.tables import TABLE, Corpus, Split, Table
 from mftcoder.data.records.faults import refuse
 from mftcoder.data.records.source import SPLITS, Source
 from mftcoder.data.tokens.tokenise import QUARANTINE, Tokeniser, tokenise
@@ -36,6 +36,7 @@ class Loader:
         too_long: what happens to longer ones; None keeps them whole, to be concatenated.
         limit: most samples of a task and split, or None.
         max_quarantined_fraction: of a task's records that may be unusable.
+        max_record_bytes: longest record.
         num_workers: processes that tokenise, or None.
     """
 
@@ -46,6 +47,7 @@ class Loader:
     too_long: TooLong | None
     limit: int | None
     max_quarantined_fraction: float
+    max_record_bytes: int
     num_workers: int | None
 
     def corpus(
@@ -85,14 +87,31 @@ class Loader:
         return Corpus(names, list(weights), train, valid, test, report)
 
     def tokens(self, name: str, source: Source) -> Path:
-        """The directory with the tokens of one task, from the cache or made now."""
-        return cached(self.cache_dir, "tokens", self._key(source), lambda made: self._build(name, source, made))
+        """The directory with the tokens of one task, from the cache or made now.
 
-    def _key(self, source: Source) -> dict[str, Any]:
+        Raises:
+            UserError: records cannot be used, nothing is left, or a file changed while it was read.
+        """
+        source = replace(source, max_record_bytes=self.max_record_bytes)
+        before = contents(source)
+
+        def build(directory: Path) -> dict[str, int]:
+            noted = self._build(name, source, directory)
+            if changed := [file for file, digest in contents(source).items() if digest != before[file]]:
+                raise UserError(
+                    f"task {name}: {', '.join(map(str, changed))} changed while it was read; start again once nothing "
+                    "writes there"
+                )
+            return noted
+
+        return cached(self.cache_dir, "tokens", self._key(source, before), build, holds=(TABLE, QUARANTINE))
+
+    def _key(self, source: Source, digests: Mapping[Path, str]) -> dict[str, Any]:
         """Everything that decides the tokens of a task."""
         return {
-            "files": [[file.name, source.split_of(file), file_digest(file)] for file in source.files],
+            "files": [[file.name, source.split_of(file), digest] for file, digest in digests.items()],
             "records": [source.format, dict(source.columns), self.limit, self.max_quarantined_fraction],
+            "max_record_bytes": source.max_record_bytes,
             "template": fingerprint.of_template(self.template),
             "tokenizer": fingerprint.of_tokenizer(self.tokenizer),
             "code": fingerprint.of_code(tokenise.__module__),
@@ -110,3 +129,8 @@ class Loader:
             met = ", ".join(f"{fates[fate]} {fate}" for fate in FATES)
             raise UserError(f"task {name}: nothing to learn is left of its records ({met}); see prepare show=5")
         return {"used": used} | {fate: fates[fate] for fate in FATES}
+
+
+def contents(source: Source) -> dict[Path, str]:
+    """The digest of every file of a source; "gone" if it is no longer there."""
+    return {file: file_digest(file) if file.exists() else "gone" for file in source.files}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,8 @@ from mftcoder.data.stream.recipe import make_recipe
 from mftcoder.data.stream.sampler import Sampler
 from mftcoder.data.tokens.too_long import TooLong
 from mftcoder.template.base import Template
+
+MAX_NAME_BYTES = 200  # of a task, so that files may be named after it
 
 
 class Task(TypedDict, total=False):
@@ -58,6 +60,7 @@ class Mixture(Data):
         too_long: what happens to dialogues of more than seq_length tokens, see `mftcoder.data.tokens.too_long`.
         limit: most samples of a task and split, or null.
         max_quarantined_fraction: of a task's records that may be unusable before the run is refused.
+        max_record_bytes: longest record of a JSON file, decompressed.
         share_of: whether shares are of tokens or of samples.
         temperature: tasks without a share get size ** temperature.
         stages: totals of tokens (or samples) at which the next of a task's shares takes over.
@@ -79,6 +82,7 @@ class Mixture(Data):
     too_long: TooLong
     limit: int | None
     max_quarantined_fraction: float
+    max_record_bytes: int
     share_of: Literal["tokens", "samples"]
     temperature: float
     stages: list[float]
@@ -91,6 +95,7 @@ class Mixture(Data):
     def __post_init__(self) -> None:
         faults = [*self._faults(), *(fault for task in self.tasks.items() for fault in self._task_faults(*task))]
         names = self.task_names()
+        faults += name_faults(names)
         if names and not any(self.tasks.get(name, Task()).get("weight", 1.0) for name in names):
             faults.append(f"tasks: all of {', '.join(names)} have weight 0, so nothing would be learnt")
         if faults:
@@ -101,6 +106,8 @@ class Mixture(Data):
             yield f"data_split: {self.data_split} is not three parts, as [95, 5, 0]"
         if self.seq_length < 2:
             yield f"seq_length: {self.seq_length} is too small; at least 2, since the first token is no target"
+        if self.max_record_bytes < 1:
+            yield f"max_record_bytes: {self.max_record_bytes} lets no record through; 67108864 is 64 MB"
         if self.look_ahead < 1:
             yield f"look_ahead: {self.look_ahead} is too small; 1 keeps the order of the shuffle"
         if (self.stop == "max_tokens") != (self.max_tokens is not None):
@@ -119,8 +126,6 @@ class Mixture(Data):
             yield f"tasks.{name}.weight: {weight} is below 0"
         if repeat is not None and repeat <= 0:
             yield f"tasks.{name}.repeat: {repeat} is not above 0; share: 0 leaves a task out"
-        if "/" in name:
-            yield f"tasks.{name}: a task's name becomes part of files' names; take one without '/'"
 
     def _shares_of(self, name: str) -> list[float | None]:
         """The share of a task in each stage."""
@@ -158,6 +163,7 @@ class Mixture(Data):
             too_long=None if self.padding_mode == "concat" else self.too_long,
             limit=self.limit,
             max_quarantined_fraction=self.max_quarantined_fraction,
+            max_record_bytes=self.max_record_bytes,
             num_workers=self.num_workers,
         )
         weights = [float(self.tasks.get(name, Task()).get("weight", 1.0)) for name in sources]
@@ -202,3 +208,18 @@ class Mixture(Data):
             "Files named valid or test are held out whole, others by data.data_split unless they are named train: add "
             "records, rename files, or leave a task out with ++data.tasks.<task>.share=0."
         )
+
+
+def name_faults(names: Sequence[str]) -> Iterator[str]:
+    """Why files cannot be named after these tasks, on any file system."""
+    for name in dict.fromkeys(names):
+        if "/" in name or name in ("", ".", "..") or not name.isprintable():
+            yield f"task {name!r}: its name becomes part of files' names; take one of printable characters without '/'"
+        if len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+            yield f"task {name[:40]}…: a name of {len(name.encode('utf-8', 'replace'))} bytes; at most {MAX_NAME_BYTES}"
+    folded: dict[str, set[str]] = {}
+    for name in names:
+        folded.setdefault(name.casefold(), set()).add(name)
+    for alike in folded.values():
+        if len(alike) > 1:
+            yield f"tasks {', '.join(sorted(alike))}: names that differ in case alone are one file on some systems"

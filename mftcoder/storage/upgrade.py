@@ -15,6 +15,7 @@ def upgraded(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a saved run as this version would have saved them.
 
     - data.split_seed was the run's `seed`.
+    - data.max_record_bytes, a bound that there was none of, is the default.
     - What is template=codefuse was the class MFTCoder.
 
     Args:
@@ -23,7 +24,7 @@ def upgraded(tree: Mapping[str, Any]) -> dict[str, Any]:
     new = dict(tree)
     data = tree.get("data")
     if isinstance(data, Mapping) and data.get("_target_") in (FOLDERS, STDLIB):
-        new["data"] = {"split_seed": tree.get("seed"), **data}
+        new["data"] = {"split_seed": tree.get("seed"), "max_record_bytes": 1 << 26, **data}
     template = tree.get("template")
     if isinstance(template, Mapping) and template.get("_target_") == MFTCODER and "input_end" not in template:
         new["template"] = {**template, "_target_": CODEFUSE}

@@ -19,6 +19,7 @@ from mftcoder.core.errors import UserError
 from mftcoder.template.base import Sanitize, Segment, Template, TrainOn, any_of
 from mftcoder.template.boundaries import Manner, Span, derived, marked, merged, observe
 
+RESOURCES = (OverflowError, RecursionError, MemoryError, ZeroDivisionError)
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -99,6 +100,8 @@ class Rendered(Template):
             return render_jinja_template([messages], tools=tools, chat_template=source, **how, **given)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"the chat template is not valid Jinja: {error}") from error
+        except RESOURCES as error:
+            raise ValueError(f"the chat template takes too much ({type(error).__name__}: {error})") from error
         except (jinja2.TemplateError, TypeError) as error:
             raise ValueError(f"the chat template refuses this dialogue: {error}") from error
 

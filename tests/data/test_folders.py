@@ -58,6 +58,10 @@ def test_a_file_is_a_task_too_and_tasks_may_have_paths_of_their_own(root, tokeni
         ("code.jsonl.gz", "code"),
         ("data/code/**/*.parquet", "code"),
         ("owner/code:validation", "code"),
+        ("data/v1.0", "v1.0"),
+        ("data/v1.1/", "v1.1"),
+        ("v1.0.jsonl", "v1.0"),
+        ("data/.hidden", ".hidden"),
     ],
 )
 def test_tasks_are_named_after_their_paths(path, name):

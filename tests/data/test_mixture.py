@@ -8,8 +8,9 @@ import pytest
 
 from mftcoder.cli import config
 from mftcoder.core.errors import ConfigError, UserError
-from mftcoder.data.mixture import Mixture
+from mftcoder.data.mixture import Mixture, name_faults
 from mftcoder.data.records.source import Source
+from mftcoder.data.tokens.tokenise import tokenise
 from mftcoder.template.codefuse import CodeFuse
 
 MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
@@ -22,6 +23,7 @@ SETTINGS = {
     "too_long": "truncate",
     "limit": None,
     "max_quarantined_fraction": 0.0,
+    "max_record_bytes": 1 << 26,
     "share_of": "tokens",
     "temperature": 1.0,
     "stages": [],
@@ -239,7 +241,7 @@ def test_stratified_raises_small_shares(load):
         ({"tasks": {"long": {"share": 1.5}}}, "between 0 and 1"),
         ({"tasks": {"long": {"weight": -1.0}}}, "below 0"),
         ({"tasks": {"a": {"weight": 0.0}, "b": {"weight": 0.0}}}, "all of a, b have weight 0"),
-        ({"tasks": {"a/b": {}}}, "take one without '/'"),
+        ({"tasks": {"a/b": {}}}, "of printable characters without '/'"),
         ({"tasks": {"long": {"repeat": 0.0}}}, "not above 0"),
     ],
 )
@@ -313,3 +315,59 @@ def test_concat_learns_every_token_once(load):
     sampler = data.sampler(corpus.train, packs_per_step=1, seed=0)
     drawn = [s for _ in range(sampler.steps(1)) for pack in sampler.take() for s in pack]
     assert len(drawn) == len(set(drawn)) == corpus.train.num_samples(0) + corpus.train.num_samples(1)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(load, tmp_path, monkeypatch):
+    def growing(*arguments, **how):
+        made = tokenise(*arguments, **how)
+        with (tmp_path / "data" / "long" / "rows.jsonl").open("a") as file:
+            file.write("{}\n")
+        return made
+
+    monkeypatch.setattr("mftcoder.data.loading.tokenise", growing)
+    with pytest.raises(UserError, match=r"task long: .*rows\.jsonl changed while it was read"):
+        load()
+    assert not built(tmp_path)
+
+
+def test_a_file_that_goes_while_it_is_read_is_refused(load, tmp_path, monkeypatch):
+    def losing(*arguments, **how):
+        made = tokenise(*arguments, **how)
+        (tmp_path / "data" / "long" / "rows.jsonl").unlink()
+        return made
+
+    monkeypatch.setattr("mftcoder.data.loading.tokenise", losing)
+    with pytest.raises(UserError, match="changed while it was read"):
+        load()
+
+
+def test_tokens_of_another_version_of_the_code_are_not_used(load, tmp_path, monkeypatch):
+    load()
+    monkeypatch.setattr("mftcoder.data.corpus.fingerprint.of_code", lambda *_: "another version")
+    load()
+    assert len(built(tmp_path)) == 4
+
+
+def test_the_split_seed_decides_what_is_held_out(load):
+    def held_out(**changes):
+        _, corpus = load(**changes)
+        return [corpus.valid.sample(0, i).ids.tolist() for i in range(corpus.valid.num_samples(0))]
+
+    assert held_out() == held_out(split_seed=0)
+    assert held_out() != held_out(split_seed=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["a/b"], "task 'a/b': its name becomes part of files' names"),
+        ([""], "task '': its name"),
+        ([".."], "task '..': its name"),
+        (["a\nb"], r"task 'a\nb': its name"),
+        (["x" * 201], "a name of 201 bytes; at most 200"),
+        (["Code", "code"], "tasks Code, code: names that differ in case alone"),
+    ],
+)
+def test_names_that_no_file_can_have_are_refused(names, message):
+    assert [fault for fault in name_faults(names) if message in fault]
+    assert not list(name_faults(["code", "v1.0", "v1.1", "x" * 200, "名 前"]))

@@ -44,7 +44,9 @@ def test_every_task_is_tokenised_and_audited(tasks: Path, capsys: pytest.Capture
     assert [audit["talk"][split]["samples"] for split in ("train", "valid", "test")] == [6, 1, 0]
     assert audit["talk"]["duplicates"]["exact"] == {"within": 1, "across": 0, "leaked": 1}
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("records", "samples", "code", "talk", "leaked"))
+    assert all(word in printed for word in ("records", "samples", "code", "talk", "leaked: held out"))
+    assert "1 steps an epoch, of packs_per_step=8 packs" in printed
+    assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80
 
 
 def test_what_the_audit_refuses_is_written_before(tasks: Path) -> None:
@@ -88,3 +90,13 @@ def test_dialogues_are_shown(tasks: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_histogram_in_a_line() -> None:
     assert bars({"4": 1, "16": 8, "32": 3}) == "4 ▁ █▃"
     assert bars({}) == ""
+
+
+def test_escapes_are_shown_and_not_sent(tasks: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    escape = "\x1b]0;title\x07\x1b[31m\x9b1m"
+    rounds = [{"role": "human", "content": escape}, {"role": "bot", "content": "a" + escape}]
+    (tasks / "code" / "train.jsonl").write_text(json.dumps({"chat_rounds": rounds}) + "\n")
+    prepare(tasks, "show=1")
+    printed = capsys.readouterr().out
+    assert "]0;title" in printed.replace("⏎\n", "")
+    assert not {"\x1b", "\x07", "\x9b"} & set(printed)

@@ -24,11 +24,12 @@ Report = dict[str, dict[str, Any]]
 class Audit:
     """Counts, and refuses what is above a threshold; null allows anything.
 
-    near_duplicates: the likeness from which on two samples are nearly the same; null does not look for them.
-    num_compared: among how many samples of each task and split it looks, spread evenly.
-    max_lost_fraction: of a task's records that may be dropped as too long, or have nothing to learn.
-    max_duplicate_fraction: of its samples that may repeat one before. max_leaked_fraction: of its held-out samples
-    that may say exactly what a training sample says.
+    Args:
+        near_duplicates: Jaccard index from which on two samples are near duplicates; null does not look for them.
+        num_compared: samples of each task and split among which it looks, spread evenly.
+        max_lost_fraction: of a task's records that may be dropped as too long, or have nothing to learn.
+        max_duplicate_fraction: of its samples that may repeat one before.
+        max_leaked_fraction: of its held-out samples that may say exactly what a training sample says.
     """
 
     near_duplicates: float | None
@@ -44,8 +45,8 @@ class Audit:
         measured = measure(splits, len(tasks))
         duplicates = {"exact": exact([[part.keys for part in parts] for parts in measured])}
         if self.near_duplicates is not None:
-            some = Some.of(splits, len(tasks), self.num_compared)
-            duplicates["near"] = near(some.ids(), some.places, len(tasks), self.near_duplicates)
+            subset = Subset.of(splits, len(tasks), self.num_compared)
+            duplicates["near"] = near(subset.ids(), subset.places, len(tasks), self.near_duplicates)
         return {
             name: {
                 "records": dict(corpus.report[name]),
@@ -104,15 +105,21 @@ def measure(splits: Sequence[Split], num_tasks: int) -> list[list[Measures]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Some:
-    """Some samples of every task and split. index: [n], of each in its task and split."""
+class Subset:
+    """Some samples of every task and split.
+
+    Args:
+        splits: train, valid and test.
+        places: task and split of each of the n samples.
+        index: [n], of each in its task and split.
+    """
 
     splits: Sequence[Split]
     places: Places
     index: NDArray[np.int64]
 
     @classmethod
-    def of(cls, splits: Sequence[Split], num_tasks: int, number: int) -> Some:
+    def of(cls, splits: Sequence[Split], num_tasks: int, number: int) -> Subset:
         """At most `number` of each task and split, spread evenly."""
         parts = [(split, task) for split in range(len(splits)) for task in range(num_tasks)]
         chosen = [spread(splits[split].num_samples(task), number) for split, task in parts]

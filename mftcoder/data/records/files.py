@@ -16,10 +16,14 @@ HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<split>\w+))?")
 
 
 def files(source: str) -> list[Path]:
-    """The files of records that `source` names, in the order of their names.
+    """The files of records that a source names, in the order of their names.
 
-    It is a file; a directory, searched with all below it; a pattern as `data/**/*.parquet`; or a data set of the hub,
-    `owner/name` or `owner/name:split` (train where no split is given), fetched with the library datasets.
+    Args:
+        source: a file; a directory, searched with all below it; a pattern as `data/**/*.parquet`; or a data set of the
+            hub, `owner/name` or `owner/name:split` (train where no split is given), fetched by the library datasets.
+
+    Raises:
+        UserError: there is no such source, or something in it is no file of records.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -28,6 +32,13 @@ def files(source: str) -> list[Path]:
         found = usable(below(path))
     elif has_magic(source):
         found = usable(map(Path, glob(str(path), recursive=True)))
+    elif path.exists():
+        raise UserError(f"{source}: a pipe, a socket or a device; expected a file or a directory")
+    elif ":" not in source and path.parent != Path() and path.parent.is_dir():
+        raise UserError(
+            f"{source}: not found, though {path.parent} is here; expected a file, a directory, a pattern, or a data "
+            "set owner/name (owner/name:train is one of the hub, whatever is here)"
+        )
     elif named := HUB.fullmatch(source):
         return fetched(named["id"], named["split"] or "train")
     else:
@@ -50,10 +61,16 @@ def below(directory: Path) -> Iterator[Path]:
 
 
 def usable(paths: Iterable[Path]) -> list[Path]:
-    """Those that may hold records, in the order of their names. Raises UserError for a link that leads nowhere."""
+    """Those that may hold records, in the order of their names.
+
+    Raises:
+        UserError: one is a link that leads nowhere, or a pipe, a socket or a device, which may never end.
+    """
     found = sorted(p for p in paths if p.name.endswith(KINDS) and p.name not in NOT_RECORDS and not p.is_dir())
     if lost := [path for path in found if not path.exists()]:
         raise UserError(f"{lost[0]}: a link to {lost[0].readlink()}, which is not there; mend it, or remove it")
+    if odd := [path for path in found if not path.is_file()]:
+        raise UserError(f"{odd[0]}: a pipe, a socket or a device; expected a file. Move it elsewhere, or rename it")
     return found
 
 

@@ -95,9 +95,7 @@ def history(record: Record) -> tuple[Turn, ...]:
 
 
 def prompt_completion(record: Record, origin: str) -> Dialogue:
-    """Two strings, or two lists of messages of which the second is learnt. One that is labelled as bad is refused."""
-    if record.get("label") is False:
-        raise ValueError("label: false, a completion that must not be learnt; leave such records out")
+    """Two strings, or two lists of messages of which the second is learnt."""
     prompt, completion = record.get("prompt"), record.get("completion")
     if isinstance(prompt, list):
         given = tuple(replace(turn, train=False) for turn in turns(prompt, "prompt"))
@@ -154,22 +152,25 @@ def input_ids(record: Record, origin: str) -> Pretokenised:
                 "labels: differ from input_ids where they are not -100; expected the ids themselves, not shifted"
             )
     elif record.get("loss_mask") is not None:
-        supervised = whole_numbers(record, "loss_mask", len(ids)) != 0
+        supervised = whole_numbers(record, "loss_mask", len(ids), flags=True) != 0
     else:
         supervised = np.ones(len(ids), dtype=np.bool_)
     length = len(ids)
     if record.get("attention_mask") is not None:
-        attended = whole_numbers(record, "attention_mask", len(ids)) != 0
+        attended = whole_numbers(record, "attention_mask", len(ids), flags=True) != 0
         length = int(attended.sum())
         if not attended[:length].all():
             raise ValueError("attention_mask: has a 0 before a 1; expected padding at the end only")
     return Pretokenised(ids[:length].astype(np.int32), supervised[:length], origin)
 
 
-def whole_numbers(record: Record, key: str, length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The integers under `key`."""
+def whole_numbers(
+    record: Record, key: str, length: int | None, *, flags: bool = False
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The integers under `key`; with `flags`, also true and false for 1 and 0."""
     values = record.get(key)
-    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
+    kinds = {int, bool} if flags else {int}
+    if not isinstance(values, list) or not all(type(value) in kinds for value in values):
         raise ValueError(f"{key}: {brief(values)}; expected a list of integers")
     if length is not None and len(values) != length:
         raise ValueError(f"{key}: {len(values)} numbers for {length} input_ids")

@@ -13,10 +13,19 @@ BETWEEN = re.compile(r"[\s,]*")
 
 
 class JsonStream:
-    """Values one after the other, with little more than one of them in memory. line: where it stands, from 1."""
+    """Values one after the other, with little more than one of them in memory.
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    Args:
+        file: UTF-8, with or without a byte order mark.
+        max_value_bytes: longest value, in characters as read.
+
+    Attributes:
+        line: where it stands, from 1.
+    """
+
+    def __init__(self, file: io.BufferedReader, max_value_bytes: int) -> None:
         self.line = 1
+        self._most = max_value_bytes
         self._file = file
         self._characters = codecs.getincrementaldecoder("utf-8-sig")()
         self._scan = json.JSONDecoder().raw_decode
@@ -36,12 +45,21 @@ class JsonStream:
         self._move(self._at + 1)
 
     def value(self) -> Any:
-        """The value that begins here; JSONDecodeError or RecursionError if there is none."""
+        """The value that begins here.
+
+        Raises:
+            ValueError: there is none (JSONDecodeError), or it is too long.
+            RecursionError: it is nested too deeply.
+        """
         while True:
             try:
                 value, stop = self._scan(self._buffer, self._at)
             except json.JSONDecodeError as error:
-                if not (self._incomplete(error) and self._fill()):
+                if not self._incomplete(error):
+                    raise
+                if len(self._buffer) - self._at > self._most:
+                    raise ValueError(f"a value of more than data.max_record_bytes={self._most} bytes") from error
+                if not self._fill():
                     raise
             else:
                 self._move(stop)

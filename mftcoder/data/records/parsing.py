@@ -8,19 +8,31 @@ from collections.abc import Mapping, Sequence
 from mftcoder.core.dialogue import Dialogue, Example, Preference, Pretokenised, Turn
 from mftcoder.data.records.formats import SHAPES, Format, Record
 
+OPTIONAL = {"system", "history", "tools", "input", "prompt", "labels", "loss_mask", "attention_mask"}
+JUDGEMENTS = ("label", "rating", "feedback", "judgement")
+BAD = {"bad", "negative", "rejected", "incorrect", "wrong", "thumbs_down", "false"}
+WANTED = {key for shape in SHAPES.values() for key in shape.keys} | OPTIONAL | set(JUDGEMENTS)
+
 FOLLOWS = {"system": ("user",), "user": ("assistant",), "assistant": ("user", "tool"), "tool": ("tool", "assistant")}
 
 
 def parse(record: Record, origin: str, *, format: Format | None, columns: Mapping[str, str]) -> Example:
-    """What `record` holds.
+    """What a record holds.
 
-    format: the name of its shape, or None to know it by its keys. columns: the names that the record's own keys have
-    in the shape, as {shape's name: record's name}. Raises ValueError `origin: what is wrong, what was expected`.
+    Args:
+        record: by key.
+        origin: `path:line`, for messages.
+        format: the name of its shape; None finds it by the keys.
+        columns: {name in the shape: name in the record}.
+
+    Raises:
+        ValueError: `origin: what is wrong, what was expected`.
     """
     if columns:
         own = {key: value for key, value in record.items() if key not in columns.values()}
         record = own | {name: record[column] for name, column in columns.items() if column in record}
     try:
+        refuse_bad(record)
         example = SHAPES[format or detect(record)].read(record, origin)
         for dialogue in dialogues(example):
             check(dialogue)
@@ -29,8 +41,24 @@ def parse(record: Record, origin: str, *, format: Format | None, columns: Mappin
     return example
 
 
+def refuse_bad(record: Record) -> None:
+    """Raise ValueError for a record that its author calls bad: whatever its shape, it must not be learnt."""
+    for key in JUDGEMENTS:
+        said = record.get(key)
+        if said is False or (isinstance(said, str) and said.strip().lower() in BAD):
+            shown = "false" if said is False else repr(said)
+            raise ValueError(
+                f"{key}: {shown}, an answer that must not be learnt; leave such records out, or let them be left out "
+                "with data.max_quarantined_fraction"
+            )
+
+
 def detect(record: Record) -> Format:
-    """The shape of `record`, by its keys: the one shape that fits, or whose keys include those of all that do."""
+    """The shape of a record, by its keys: the one shape that fits, or whose keys include those of all that do.
+
+    Raises:
+        ValueError: none fits, or several.
+    """
     keys = {key for key, value in record.items() if value is not None}
     fits = [name for name, shape in SHAPES.items() if keys.issuperset(shape.keys)]
     told = {key for name in fits for key in SHAPES[name].keys}

@@ -13,7 +13,7 @@ from typing import Any
 from mftcoder.data.records.faults import Fault
 from mftcoder.data.records.files import files
 from mftcoder.data.records.formats import Format
-from mftcoder.data.records.reader import read
+from mftcoder.data.records.reader import MAX_RECORD_BYTES, Row, read
 
 SPLITS = ("train", "valid", "test")
 BLOCK = 1 << 22  # bytes read at a time
@@ -30,14 +30,20 @@ Record = tuple[int, str, dict[str, Any]]  # split, origin, content
 class Source:
     """The records of one task.
 
-    paths: files, directories, patterns or data sets of a hub, see data.files. format, columns: of the records, see
-    data.record. A file named train, valid (or validation) or test, alone or before one of `-_.`, belongs to that split;
-    one that `paths` names itself only if it is called nothing else. The others are to be split.
+    A file named train, valid (or validation) or test, alone or before one of `-_.`, belongs to that split; one that
+    `paths` names itself only if it is called nothing else. The others are to be split.
+
+    Args:
+        paths: files, directories, patterns or data sets of the hub, see `mftcoder.data.records.files`.
+        format: of the records, see `mftcoder.data.records.formats`; None finds it.
+        columns: {name in the format: name in the records}.
+        max_record_bytes: longest record of a JSON file.
     """
 
     paths: tuple[str, ...]
     format: Format | None
     columns: Mapping[str, str]
+    max_record_bytes: int = MAX_RECORD_BYTES
 
     def __str__(self) -> str:
         """The first of its files, for messages."""
@@ -65,11 +71,14 @@ class Source:
         """
         for split in (UNDECIDED, *range(len(SPLITS))):
             chosen = [file for file in self.files if self.split_of(file) == split]
-            rows = ((split, origin, record) for file in chosen for origin, record in read(file, faults))
+            rows = ((split, origin, record) for file in chosen for origin, record in self._read(file, faults))
             yield from islice(rows, limit and limit * (len(SPLITS) if split == UNDECIDED else 1))
 
+    def _read(self, file: Path, faults: list[Fault]) -> Iterator[Row]:
+        return read(file, faults, columns=self.columns.values(), max_record_bytes=self.max_record_bytes)
+
     def lines(self) -> int | None:
-        """How many lines there are, where each is a record."""
+        """How many lines there are, where each is a record; None where that is not known."""
         if not all(file.suffix == ".jsonl" for file in self.files):
             return None
         return sum(block.count(b"\n") for file in self.files for block in blocks(file))

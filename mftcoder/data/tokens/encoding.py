@@ -1,4 +1,4 @@
-"""Examples to token ids, with a mask of what is learnt that is exact to the character."""
+"""Examples to token ids, with a loss mask that is exact to the character."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ from mftcoder.template.base import Segment, Template, Tokenization
 class Encoded:
     """A tokenised example of n tokens.
 
-    ids: [n] int32. supervised: [n] bool, never True for the first token, which nothing predicts.
-    turn: [n] int32, the turn that a token belongs to. source: what it was made from.
+    Args:
+        ids: [n] int32.
+        supervised: [n] bool, the loss mask; never True for the first token, which nothing predicts.
+        turn: [n] int32, the turn that a token belongs to.
+        source: what it was made from.
     """
 
     ids: NDArray[np.int32]
@@ -45,11 +48,17 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     faults: list[Fault] | None = None,
 ) -> list[Encoded]:
-    """Render and tokenise, in one batch, in order. No token is added before or after what the template renders.
+    """Renders and tokenises, in one batch, in order. No token is added before or after what the template renders.
 
-    The mask follows the characters of the rendering: a token belongs to the segment of its last character.
-    What cannot be rendered goes to `faults`; without that list it raises ValueError, naming its origin. A template
-    that cannot render anything (the tokenizer lacks its tokens) raises UserError.
+    Args:
+        examples: dialogues, or what was tokenised elsewhere.
+        template: renders the dialogues.
+        tokenizer: of the model.
+        faults: what cannot be rendered is added to it; None raises instead.
+
+    Raises:
+        UserError: the template cannot render anything, as the tokenizer lacks its tokens.
+        ValueError: an example cannot be rendered, and there is no list of faults; it names the origin.
     """
     tokens = backend(tokenizer, len(tokenizer))
     done: dict[int, Encoded] = {}
@@ -124,19 +133,46 @@ def backend(tokenizer: PreTrainedTokenizerBase, size: int) -> Backend:
 def tokenised(
     renderings: Sequence[Rendering], tokenization: Tokenization, tokenize: Callable[[Sequence[str]], Aligned]
 ) -> dict[int, Encoded]:
-    """The tokens of each rendering, by its number."""
-    segments = [segment for _, _, rendered in renderings for segment in rendered]
-    units = [list(texts(rendered, tokenization)) for _, _, rendered in renderings]
-    ids, last, counts = tokenize([text for unit in units for text in unit])
-    ends = np.cumsum(np.fromiter((num_bytes(segment.text) for segment in segments), np.int64, len(segments)))
-    in_segment = np.diff(np.searchsorted(last, ends), prepend=0)
-    supervised = np.repeat(np.fromiter((s.supervised for s in segments), np.bool_, len(segments)), in_segment)
-    turn = np.repeat(np.fromiter((s.turn for s in segments), np.int32, len(segments)), in_segment)
-    stops = np.concatenate([[0], np.cumsum(counts)])[np.cumsum([0, *map(len, units)])]
-    supervised[stops[:-1][np.diff(stops) > 0]] = False
+    """Token ids and loss mask of R renderings, S segments in all, that become N tokens.
+
+    The loss mask: a template renders a dialogue as segments, each wholly in the loss or wholly out of it. A token is
+    supervised if the segment that holds its last character is. So a token that straddles the border of two segments
+    goes with the later one: of `<s>assistant\\n` and `x + 1`, one that is `\\nx` holds a character of the answer,
+    and is supervised; of `x + 1</s>` and `\\n`, the end token is, the newline is not. The first token of a rendering
+    never is: nothing predicts it.
+
+    It is exact to the character without the tokenizer's offsets, which are slow: the aligner knows the byte that every
+    token ends on. These bytes never decrease, so the tokens that end before a segment does are found by bisection, and
+    their differences are the tokens of each segment. Cost: O(N + S log N), in NumPy.
+
+    Args:
+        renderings: number, dialogue and segments of each.
+        tokenization: whole, or segments.
+        tokenize: gives ids, last bytes and counts of many texts.
+
+    Returns:
+        The tokens of each rendering, by its number.
+    """
+    segments = [segment for _, _, rendered in renderings for segment in rendered]  # [S]
+    # 1. Tokenise the texts of all renderings in one batch. Bytes are counted over all texts, end to end.
+    texts_of = [list(texts(rendered, tokenization)) for _, _, rendered in renderings]  # [R]
+    ids, last_byte, tokens_of_text = tokenize([text for some in texts_of for text in some])  # [N], [N], [texts]
+    # 2. Count the tokens of each segment: those whose last byte lies before its end, and not before its start.
+    segment_end = np.cumsum(np.fromiter((num_bytes(segment.text) for segment in segments), np.int64, len(segments)))
+    tokens_until = np.searchsorted(last_byte, segment_end)  # [S]
+    tokens_of_segment = np.diff(tokens_until, prepend=0)  # [S]
+    # 3. Give every token the mask and the turn of its segment.
+    in_loss = np.fromiter((segment.supervised for segment in segments), np.bool_, len(segments))  # [S]
+    turn_of = np.fromiter((segment.turn for segment in segments), np.int32, len(segments))  # [S]
+    supervised, turn = np.repeat(in_loss, tokens_of_segment), np.repeat(turn_of, tokens_of_segment)  # [N]
+    # 4. Find where each rendering begins and ends, and take its first token out of the loss.
+    tokens_before_text = np.concatenate([[0], np.cumsum(tokens_of_text)])  # [texts + 1]
+    bounds = tokens_before_text[np.cumsum([0, *map(len, texts_of)])]  # [R + 1]
+    starts, stops = bounds[:-1], bounds[1:]
+    supervised[starts[starts < stops]] = False
     return {
         i: Encoded(ids[start:stop], supervised[start:stop], turn[start:stop], dialogue)
-        for (i, dialogue, _), start, stop in zip(renderings, stops, stops[1:], strict=False)
+        for (i, dialogue, _), start, stop in zip(renderings, starts, stops, strict=True)
     }
 
 

@@ -1,4 +1,4 @@
-"""Dialogues as the model will see them: every token coloured by what is learnt, and by its turn."""
+"""Dialogues as the model will see them: every token coloured by the loss mask, with a note at each turn."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mftcoder.data.tokens.encoding import Encoded, encode
 from mftcoder.data.tokens.too_long import TooLong, fit
 from mftcoder.template.base import Template
 
-LEARNT = ("grey0 on green3", "grey0 on spring_green2")  # of even and of odd tokens, so that each can be told apart
+SUPERVISED = ("grey0 on green3", "grey0 on spring_green2")  # of even and of odd tokens, so that each can be told apart
 READ = ("grey93 on grey19", "grey93 on grey30")
 NOTE = "bold cyan"
 MARKS = str.maketrans({" ": "·", "\t": "⇥", "\n": "⏎\n"})
-LEGEND = ((" learnt ", LEARNT[0]), (" only read ", READ[0]))
-LEGEND_OF_MARKS = " ⟦⟧ around what is learnt, · space, ⇥ tab, ⏎ line end, @n the n-th turn; shades tell tokens apart"
+LEGEND = ((" supervised ", SUPERVISED[0]), (" not supervised ", READ[0]))
+LEGEND_OF_MARKS = " ⟦⟧ around what is supervised, · space, ⇥ tab, ⏎ line end, @n turn n; shades tell tokens apart"
 
 
 def previews(
@@ -50,7 +50,7 @@ def previews(
         if too_long is not None:
             pieces, fate = fit(encoded, template, tokenizer, seq_length=seq_length, too_long=too_long)
         for i, piece in enumerate(pieces, start=1):
-            title = f"{origin}, {len(piece)} tokens, {piece.supervised.sum()} learnt, {fate} {i}/{len(pieces)}\n"
+            title = f"{origin}, {len(piece)} tokens, {piece.supervised.sum()} supervised, {fate} {i}/{len(pieces)}\n"
             yield Text.assemble((title, "bold"), coloured(piece, tokenizer))
         if not pieces:
             yield Text(f"{origin}: {len(encoded)} tokens, {fate}", style="bold red")
@@ -60,16 +60,16 @@ def previews(
 def coloured(encoded: Encoded, tokenizer: PreTrainedTokenizerBase) -> Text:
     """The tokens, with a note where a turn begins."""
     text = Text()
-    turn, learnt = -1, False
+    turn, marked = -1, False
     for number, (at, words) in enumerate(words_of(encoded, tokenizer)):
-        if learnt != encoded.supervised[at]:
-            text.append("⟧" if learnt else "⟦", NOTE)
-            learnt = not learnt
+        if marked != encoded.supervised[at]:
+            text.append("⟧" if marked else "⟦", NOTE)
+            marked = not marked
         if turn != encoded.turn[at]:
             turn = int(encoded.turn[at])
             text.append(f"@{turn + 1}{role_of(encoded, turn)}:", NOTE)
-        text.append(words.translate(MARKS), (LEARNT if learnt else READ)[number % 2])
-    return text.append("⟧" if learnt else "", NOTE)
+        text.append(words.translate(MARKS), (SUPERVISED if marked else READ)[number % 2])
+    return text.append("⟧" if marked else "", NOTE)
 
 
 def words_of(encoded: Encoded, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[int, str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import os
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -46,19 +47,32 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What became of a batch of records: the rows, how many records had which fate, which could not be used."""
+class TokenisedBatch:
+    """What became of a batch of records.
+
+    Args:
+        rows: of the table.
+        fates: how many records met which fate.
+        faults: records that could not be used.
+        lost: records that were dropped as too long, or have nothing to learn.
+    """
 
     rows: pa.RecordBatch
     fates: Counter[str]
     faults: list[Fault]
+    lost: list[Fault]
 
 
 @dataclass(frozen=True)
 class Tokeniser:
     """Makes rows of tokens from records; the same in every process.
 
-    too_long: None keeps examples whole, whatever their length.
+    Args:
+        template: renders the dialogues.
+        tokenizer: of the model.
+        source: of the records.
+        seq_length: most tokens of a sample.
+        too_long: what happens to longer ones; None keeps them whole.
     """
 
     template: Template
@@ -67,7 +81,7 @@ class Tokeniser:
     seq_length: int
     too_long: TooLong | None
 
-    def __call__(self, records: list[Record]) -> Made:
+    def __call__(self, records: list[Record]) -> TokenisedBatch:
         """The rows of one batch, in order."""
         faults: list[Fault] = []
         fates: Counter[str] = Counter(read=len(records))
@@ -80,11 +94,20 @@ class Tokeniser:
             except ValueError as error:
                 faults.append(Fault(origin, str(error).removeprefix(f"{origin}: "), str(record)[:EXCERPT]))
         pieces: list[Piece] = []
+        lost: list[Fault] = []
         for encoded in encode(examples, self.template, self.tokenizer, faults):
             parts, fate = self.fit(encoded)
             pieces += [Piece(part, splits[encoded.source.origin], content_key(encoded.source)) for part in parts]
             fates[fate] += 1
-        return Made(rows(pieces), fates, faults)
+            if not parts:
+                lost.append(Fault(encoded.source.origin, self.loss(encoded, fate), str(encoded.source)[:EXCERPT]))
+        return TokenisedBatch(rows(pieces), fates, faults, lost)
+
+    def loss(self, encoded: Encoded, fate: str) -> str:
+        """Why nothing is kept of an example."""
+        if fate == "empty":
+            return f"empty: none of its {len(encoded)} tokens is supervised"
+        return f"dropped: {len(encoded)} tokens, of which no part fits data.seq_length={self.seq_length}"
 
     def fit(self, encoded: Encoded) -> tuple[list[Encoded], str]:
         """The pieces to keep of an example, and its fate."""
@@ -120,13 +143,22 @@ def content_key(example: Dialogue | Pretokenised) -> int:
 def tokenise(
     tokeniser: Tokeniser, directory: Path, *, name: str, limit: int | None, num_workers: int | None
 ) -> tuple[Counter[str], list[Fault]]:
-    """Write the table of one task, and what could not be used, into `directory`; returns the fates and the faults.
+    """Writes the table of one task, and what is not used of it, into a directory.
 
-    num_workers: processes; 0, this one alone; None, one a core if there is much for many cores.
+    Args:
+        tokeniser: of the task.
+        directory: for the table and the quarantine.
+        name: of the task, for the progress bar.
+        limit: most samples of each split, or None.
+        num_workers: processes; 0 is this one alone; None is one a core if there is much for many cores.
+
+    Returns:
+        How many records met which fate, and those that could not be used.
     """
     source = tokeniser.source
     unreadable: list[Fault] = []
     unusable: list[Fault] = []
+    lost: list[Fault] = []
     fates: Counter[str] = Counter()
     records = source.records(limit, unreadable)
     batches = iter(lambda: list(islice(records, BATCH)), [])
@@ -141,9 +173,10 @@ def tokenise(
             writer.write_batch(batch.rows)
             fates += batch.fates
             unusable += batch.faults
+            lost += batch.lost
             bar.advance(shown, batch.fates["read"])
     faults = [*unreadable, *unusable]
-    lines = (json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in faults)
+    lines = (json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in [*faults, *lost])
     (directory / QUARANTINE).write_text("".join(lines), encoding="utf-8", errors="backslashreplace")
     fates += Counter(read=len(unreadable), malformed=len(faults))
     return fates, faults
@@ -168,13 +201,13 @@ def processes(source: Source, limit: int | None, num_workers: int | None) -> int
     return cores if large and cores > FEW else 0
 
 
-def mapped(tokeniser: Tokeniser, batches: Iterable[list[Record]], num_workers: int) -> Iterator[Made]:
+def mapped(tokeniser: Tokeniser, batches: Iterable[list[Record]], num_workers: int) -> Iterator[TokenisedBatch]:
     """tokeniser(batch) for each batch, in order; with few batches in memory at any time.
 
     Without processes two threads take turns: while one waits for the Rust tokenizer, which uses all cores, the other
     parses and renders.
     """
-    pending: deque[Future[Made]] = deque()
+    pending: deque[Future[TokenisedBatch]] = deque()
     with ThreadPoolExecutor(THREADS) if num_workers == 0 else pool(tokeniser, num_workers) as workers:
         function = tokeniser if num_workers == 0 else work
         for batch in batches:
@@ -195,11 +228,20 @@ own: list[Tokeniser] = []  # of a worker process
 
 def adopt(tokeniser: Tokeniser) -> None:
     """What a worker process does first; it has one core, so that the Rust tokenizer shall use one thread."""
+    threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     gc.freeze()
     own.append(tokeniser)
 
 
-def work(batch: list[Record]) -> Made:
+def die_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that was killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def work(batch: list[Record]) -> TokenisedBatch:
     """What it does with each batch."""
     return own[0](batch)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
-from mftcoder.data.corpus.audit import Audit, Some, histogram, spread
+from mftcoder.data.corpus.audit import Audit, Subset, histogram, spread
 from mftcoder.data.corpus.tables import Corpus
 
 FATES = {"read": 10, "used": 6, "cut": 1, "split": 0, "dropped": 2, "empty": 1, "malformed": 1}
@@ -112,6 +112,6 @@ def test_some_are_spread_evenly(size: int, number: int) -> None:
 
 def test_some_samples_know_their_places() -> None:
     made = corpus(train=(tuple([ONE] * 7), (TWO, THREE)), valid=((ONE,), ()))
-    some = Some.of((made.train, made.valid, made.test), 2, 3)
+    some = Subset.of((made.train, made.valid, made.test), 2, 3)
     assert [list(where) for where in (some.places.task, some.places.split)] == [[0] * 3 + [1] * 2 + [0], [0] * 5 + [1]]
     assert [len(ids) for ids in some.ids()] == [3, 3, 3, 5, 9, 3]

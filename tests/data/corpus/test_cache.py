@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import stat
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mftcoder.core.manifest import MANIFEST
+from mftcoder.core.errors import UserError
+from mftcoder.core.manifest import MANIFEST, seal
 from mftcoder.data.corpus.cache import cached, digest, file_digest, notes
 
 
@@ -129,3 +131,56 @@ def test_digests_tell_contents_apart(tmp_path):
     path.write_bytes(b"content")
     assert file_digest(path) == digest(b"content") != digest(b"contenu")
     assert json.dumps(digest(b"")) == '"99aa06d3014798d86001c324468d497f"'  # XXH3's own test vector
+
+
+def test_a_manifest_without_its_table_is_made_anew(tmp_path, build):
+    directory = cached(tmp_path, "kind", {}, build, holds=("a.bin",))
+    (directory / "a.bin").unlink()
+    (directory / MANIFEST).unlink()
+    seal(directory, algorithm="xxh3_128", notes={})
+    assert cached(tmp_path, "kind", {}, build) == directory  # whole as it says
+    assert build.calls == 1
+    cached(tmp_path, "kind", {}, build, holds=("a.bin",))
+    assert build.calls == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EROFS, "cannot be written to"),
+        (errno.EACCES, "cannot be written to"),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_one_sentence(tmp_path, number, message):
+    def build(directory):
+        (directory / "half").write_text("made")
+        raise OSError(number, os.strerror(number), str(directory / "table"))
+
+    with pytest.raises(UserError, match=f"cache_dir={tmp_path}: {message} .*{os.strerror(number)}"):
+        cached(tmp_path, "kind", {}, build)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_cache_that_is_a_file_is_named(tmp_path, build):
+    (tmp_path / "afile").touch()
+    for place in ("afile", "afile/below"):
+        with pytest.raises(UserError, match="cannot be written to"):
+            cached(tmp_path / place, "kind", {}, build)
+
+
+def test_errors_of_others_pass(tmp_path):
+    def build(directory):
+        raise FileNotFoundError("somewhere else")
+
+    with pytest.raises(FileNotFoundError, match="somewhere else"):
+        cached(tmp_path, "kind", {}, build)
+
+
+def test_what_an_interrupted_build_left_is_removed(tmp_path, build):
+    directory = cached(tmp_path, "kind", {}, build)
+    left = tmp_path / f".staged-{directory.name}-12345678"
+    directory.rename(left)
+    cached(tmp_path, "kind", {}, build)
+    assert not left.exists()

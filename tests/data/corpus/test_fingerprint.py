@@ -1,4 +1,5 @@
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -61,3 +62,40 @@ def test_code_counts_with_all_that_it_imports(tmp_path, monkeypatch):
     assert fingerprint.of_code("mftcoder_toy.a") == before
     (package / "b.py").write_text("x = 2\n")
     assert fingerprint.of_code("mftcoder_toy.a") != before
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "import mftcoder_toy.b",
+        "import mftcoder_toy.b as name",
+        "from mftcoder_toy import b",
+        "from mftcoder_toy import c, b as name",
+        "from mftcoder_toy.b import x",
+        "from . import b",
+        "from .b import x",
+        "def later():\n    from mftcoder_toy import b",
+        "from mftcoder_toy.deep.d import y",
+    ],
+)
+def test_every_form_of_import_counts(tmp_path, monkeypatch, form):
+    package = tmp_path / "mftcoder_toy"
+    (package / "deep").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("__init__", "c", "deep/__init__"):
+        (package / f"{name}.py").write_text("")
+    (package / "deep" / "d.py").write_text("from .. import b\n")
+    (package / "a.py").write_text(form + "\n")
+    (package / "b.py").write_text("x = 1\n")
+    before = fingerprint.of_code("mftcoder_toy.a")
+    assert fingerprint.of_code("mftcoder_toy.a") == before
+    (package / "b.py").write_text("x = 2\n")
+    assert fingerprint.of_code("mftcoder_toy.a") != before
+
+
+def test_what_makes_tokens_counts_however_it_is_imported(monkeypatch):
+    read = set()
+    text_of = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: read.add(path.name) or text_of(path, **how))
+    fingerprint.of_code("mftcoder.data.tokens.tokenise")
+    assert read >= {"tokenise.py", "encoding.py", "offsets.py", "formats.py", "messages.py", "tables.py", "base.py"}

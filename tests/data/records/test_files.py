@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import datasets
@@ -53,7 +54,7 @@ def test_a_pattern_and_a_file_give_what_they_name(tree: Path) -> None:
     [
         ("notes.txt", "notes.txt is of no known kind; expected files of .jsonl, .json"),
         ("deep/er/*.json", "no records there"),
-        ("absent.jsonl", "absent.jsonl: not found; expected a file, a directory, a pattern, or a data set owner/name"),
+        ("absent.jsonl", "absent.jsonl: not found, though "),
     ],
 )
 def test_what_holds_no_records_is_refused(tree: Path, source: str, message: str) -> None:
@@ -84,3 +85,18 @@ def test_a_data_set_that_cannot_be_fetched_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(UserError, match="owner/name: neither a path here nor a data set that can be fetched: no such"):
         files("owner/name")
+
+
+def test_pipes_and_devices_are_no_data(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for source in (tmp_path, tmp_path / "pipe.jsonl", tmp_path / "*.jsonl", Path("/dev/null")):
+        with pytest.raises(UserError, match=r"a pipe, a socket or a device"):
+            files(str(source))
+
+
+def test_what_looks_local_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    with pytest.raises(UserError, match=r"data/nothere: not found, though data is here"):
+        files("data/nothere")

@@ -278,7 +278,8 @@ MESSAGES = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "
         ({"input_ids": [1, 2], "labels": [1]}, "labels: 1 numbers for 2 input_ids"),
         ({"input_ids": [1, 2], "labels": [2, -100]}, "labels: differ from input_ids where they are not -100"),
         ({"input_ids": [1, 2], "attention_mask": [0, 1]}, "attention_mask: has a 0 before a 1"),
-        ({"prompt": "q", "completion": "bad", "label": False}, "label: false, a completion that must not be learnt"),
+        ({"prompt": "q", "completion": "bad", "label": False}, "label: false, an answer that must not be learnt"),
+        ({"input_ids": [True, 5, 6]}, "input_ids: list [True, 5, 6]; expected a list of integers"),
     ],
 )
 def test_faults_name_place_value_and_remedy(record: dict[str, Any], message: str) -> None:
@@ -335,3 +336,30 @@ def test_any_record_is_read_or_refused_with_its_place(record: dict[str, Any], fo
 def test_no_valid_record_is_refused(words: str, extra: dict[str, Any]) -> None:
     rounds = [{"role": "human", "content": words, **extra}, {"role": "bot", "content": words, **extra}]
     assert read({"chat_rounds": rounds, **extra}) == dialogue(Turn(U, words), Turn(A, words))
+
+
+GOOD_RECORDS = {
+    "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+    "chat_rounds": {"chat_rounds": [{"role": "human", "content": "q"}, {"role": "bot", "content": "a"}]},
+    "conversations": {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
+    "prompt_response": {"prompt": "q", "response": "a"},
+    "alpaca": {"instruction": "q", "input": "", "output": "a"},
+    "text": {"text": "t"},
+    "input_ids": {"input_ids": [1, 2]},
+}
+
+
+@pytest.mark.parametrize("shape", GOOD_RECORDS)
+@pytest.mark.parametrize(
+    "judged", [{"label": False}, {"rating": "bad"}, {"rating": " Bad"}, {"feedback": "thumbs_down"}]
+)
+def test_what_is_called_bad_is_refused_in_any_shape(shape, judged):
+    parse(GOOD_RECORDS[shape], "a:1", format=None, columns={})
+    parse(GOOD_RECORDS[shape] | {"label": True, "rating": "good"}, "a:1", format=None, columns={})
+    with pytest.raises(ValueError, match=r"a:1: (label|rating|feedback): .*must not be learnt"):
+        parse(GOOD_RECORDS[shape] | judged, "a:1", format=None, columns={})
+
+
+def test_flags_are_a_mask():
+    example = parse({"input_ids": [1, 2], "loss_mask": [False, True]}, "a:1", format=None, columns={})
+    assert example.supervised.tolist() == [False, True]

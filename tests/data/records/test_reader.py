@@ -173,3 +173,57 @@ def test_faults_are_reported_together(tmp_path: Path) -> None:
     assert report[20].startswith(f"  {path}:22: not JSON")
     assert report[21:] == ["  … and 4 more", "Mend them."]
     assert len(rows) == 1
+
+
+def test_columns_that_nobody_needs_are_not_read(tmp_path: Path) -> None:
+    far = pa.array([2**31 - 1], pa.int32()).cast(pa.date32())  # no date of Python's
+    pq.write_table(pa.table({"prompt": ["q"], "answer": ["a"], "born": far}), tmp_path / "a.parquet")
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file:
+        table = pa.table({"prompt": ["q"], "answer": ["a"], "born": far})
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+    for name in ("a.parquet", "a.arrow"):
+        rows, faults = everything(tmp_path / name)
+        assert ([row for _, row in rows], faults) == ([{"prompt": "q", "answer": "a"}], [])
+
+
+def test_a_row_that_cannot_be_converted_is_a_fault_of_its_own(tmp_path: Path) -> None:
+    days = pa.array([0, 2**31 - 1, 1], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"prompt": ["q"] * 3, "answer": days}), tmp_path / "a.parquet")
+    rows, faults = everything(tmp_path / "a.parquet")
+    assert [origin.rpartition(":")[2] for origin, _ in rows] == ["1", "3"]
+    assert [str(fault).partition(" (")[0] for fault in faults] == [
+        f"{tmp_path}/a.parquet:2: a value that Python cannot hold"
+    ]
+
+
+def test_columns_of_other_names_are_read_where_they_are_asked_for(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"ask": ["q"], "say": ["a"], "x": [1]}), tmp_path / "a.parquet")
+    (_, row), *_ = read(tmp_path / "a.parquet", [], columns=["ask", "say"])
+    assert row == {"ask": "q", "say": "a"}
+    (_, row), *_ = read(tmp_path / "a.parquet", [])
+    assert list(row) == ["ask", "say", "x"]  # for the message that names them
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_record_beyond_the_bound_is_a_fault_and_the_next_is_read(tmp_path: Path, name: str) -> None:
+    data = lines([{"text": "a"}, {"text": "b" * (3 << 20)}, {"text": "c"}, {"text": "d" * (3 << 20)}])[:-1]
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    faults: list[Fault] = []
+    found = [record["text"] for _, record in read(tmp_path / name, faults, max_record_bytes=1000)]
+    assert found == ["a", "c"]
+    assert [fault.origin.rpartition(":")[2] for fault in faults] == ["2", "4"]
+    assert "a record of 3,145,740 bytes; expected at most data.max_record_bytes=1000" in faults[1].reason
+
+
+def test_a_record_of_just_the_bound_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(GOOD + b"\n" + GOOD)
+    assert len(list(read(tmp_path / "a.jsonl", [], max_record_bytes=len(GOOD)))) == 2
+
+
+def test_a_value_beyond_the_bound_ends_the_reading_of_json(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([{"text": "b" * (5 << 20)}]))
+    with pytest.raises(
+        UserError, match=r"a\.json:1: not JSON \(a value of more than data\.max_record_bytes=1000 bytes"
+    ):
+        list(read(tmp_path / "a.json", [], max_record_bytes=1000))

@@ -13,7 +13,7 @@ from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
 from mftcoder.data.records.source import Source
 from mftcoder.data.tokens.encoding import encode
-from mftcoder.data.tokens.preview import LEARNT, READ, coloured, previews
+from mftcoder.data.tokens.preview import READ, SUPERVISED, coloured, previews
 from mftcoder.template.chatml import ChatML
 from mftcoder.template.codefuse import CodeFuse
 
@@ -31,11 +31,11 @@ def test_every_token_is_shown_with_its_colour(tokenizer: PreTrainedTokenizerFast
     text = coloured(encoded, tokenizer)
     assert text.plain == "@1 user:<s>human⏎\na⇥b⏎\n@2 assistant:<s>bot⏎\n⟦排⇥😀·!⏎\n</s>⟧⏎\n"
     shown = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
-    assert shown["排"] in LEARNT
-    assert shown["😀"] in LEARNT
-    assert shown["</s>"] in LEARNT
+    assert shown["排"] in SUPERVISED
+    assert shown["😀"] in SUPERVISED
+    assert shown["</s>"] in SUPERVISED
     assert shown["<s>"] in READ
-    styles = [str(span.style) for span in text.spans if str(span.style) in LEARNT]
+    styles = [str(span.style) for span in text.spans if str(span.style) in SUPERVISED]
     assert len(styles) == 7
     assert all(a != b for a, b in pairwise(styles))
 
@@ -65,16 +65,16 @@ def test_records_are_shown_as_they_come_out_and_why_they_do_not(
         for text in previews(source, TEMPLATE, tokenizer, number=6, seq_length=40, too_long="split")
     ]
     assert shown == [
-        f"{path}:1, 18 tokens, 3 learnt, whole 1/1",
-        f"{path}:2, 36 tokens, 6 learnt, split 1/2",
-        f"{path}:2, 18 tokens, 3 learnt, split 2/2",
+        f"{path}:1, 18 tokens, 3 supervised, whole 1/1",
+        f"{path}:2, 36 tokens, 6 supervised, split 1/2",
+        f"{path}:2, 18 tokens, 3 supervised, split 2/2",
         f"{path}:3: 97 tokens, dropped",
-        f"{path}:4, 14 tokens, 0 learnt, whole 1/1",
+        f"{path}:4, 14 tokens, 0 supervised, whole 1/1",
         f"{path}:5: turn 1 is of role assistant; expected system or user",
         f"{path}:6: not JSON (Expecting value at column 1); expected one JSON object a line",
     ]
     whole = previews(source, TEMPLATE, tokenizer, number=2, seq_length=40, too_long=None)
-    assert [text.plain.splitlines()[0] for text in whole][1] == f"{path}:2, 54 tokens, 9 learnt, whole 1/1"
+    assert [text.plain.splitlines()[0] for text in whole][1] == f"{path}:2, 54 tokens, 9 supervised, whole 1/1"
 
 
 def test_a_template_that_cannot_do_stops_at_once(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:

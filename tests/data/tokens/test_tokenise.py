@@ -1,4 +1,10 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,8 +89,10 @@ def test_every_fate_is_counted(tokenizer, tmp_path):
     _, fates, faults = run(tokenizer, Source((str(path),), None, {}), tmp_path / "out")
     assert fates == {"read": 6, "whole": 1, "dropped": 1, "cut": 1, "empty": 1, "malformed": 2}
     assert {fault.origin for fault in faults} == {f"{path}:5", f"{path}:6"}
-    lines = (tmp_path / "out" / QUARANTINE).read_text().splitlines()
-    assert [json.loads(line)["origin"] for line in lines] == [fault.origin for fault in faults]
+    lines = [json.loads(line) for line in (tmp_path / "out" / QUARANTINE).read_text().splitlines()]
+    assert [line["origin"] for line in lines][: len(faults)] == [fault.origin for fault in faults]
+    reasons = [line["reason"].partition(":")[0] for line in lines[len(faults) :]]
+    assert sorted(reasons) == ["dropped"] * fates["dropped"] + ["empty"] * fates["empty"] != []
 
 
 def test_a_task_of_which_nothing_is_left_is_an_empty_table(tokenizer, tmp_path):
@@ -114,3 +122,32 @@ def test_processes_are_started_for_much_only(tmp_path, monkeypatch):
     monkeypatch.setattr(module.os, "cpu_count", lambda: 16)
     assert processes(source, None, None) == 16
     assert processes(source, 10, None) == 0
+
+
+ORPHAN = """
+import os, sys, time
+from multiprocessing import get_context
+from mftcoder.data.tokens.tokenise import adopt
+
+def sleep():
+    adopt(None)
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    get_context("spawn").Process(target=sleep).start()
+    time.sleep(60)
+"""
+
+
+def test_workers_die_with_their_parent_however_that_is_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(ORPHAN)
+    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker lives on")
