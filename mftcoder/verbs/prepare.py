@@ -129,7 +129,7 @@ def alike(report: Report) -> Described:
         "within: the same tokens as an earlier sample of the same task and split",
         "across: the same tokens as a sample of another task",
         "leaked: held out, but the same tokens as a training sample",
-        "~within, ~across, ~leaked: nearly the same (audit.near_duplicates), among those",
+        "~within, ~across, ~leaked: nearly the same (audit.near_duplicates), of those",
         "  that were compared (audit.num_compared of each task and split)",
     ]
 
@@ -147,9 +147,9 @@ def mixture(corpus: Corpus, ahead: Forecast, packs_per_step: int) -> Described:
         f"{ahead.tokens_per_step:,.0f} tokens",
         "supervised: tokens that are targets of the loss",
         "share: of the tokens drawn; weight: of the loss, as data.tasks says",
-        "effective: the weight that comes out with equal or fixed balancers, since a task",
-        "  that is absent from a step leaves its weight to the others; data.stratified=true",
-        "  or objective.normalization=expected makes it the weight",
+        "effective: the weight that comes out with an equal or fixed balancer, since a",
+        "  task that is absent from a step leaves its weight to the others;",
+        "  data.stratified=true or objective.normalization=expected makes it the weight",
     ]
 
 
