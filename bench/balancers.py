@@ -122,6 +122,7 @@ def make_trainer(engine: Engine, name: str, tasks: int) -> Trainer:
         batcher=pack,
         tokens_per_batch=2 * TOKENS,
         samples_per_task=None,
+        trained=[True] * tasks,
     )
     return Trainer(
         engine=engine,

@@ -12,16 +12,23 @@ Losses = Mapping[str, float]
 
 @dataclass
 class Progress:
-    """step: finished optimizer steps. tokens: tokens seen, by task, over all ranks. frozen: tasks held at their floor.
+    """How far a run is, and what its validations said.
 
-    validations: step and validation loss of each task, in the order in which they were taken. What was best, and
-    for how long nothing was better, follows from them.
+    What was best, and for how long nothing was better, follows from the validations.
+
+    Args:
+        step: finished optimizer steps.
+        tokens: tokens seen, by task, over all ranks.
+        frozen: tasks held at their floor.
+        validations: step and validation loss of each task, in the order in which they were taken.
+        unlogged: by metric, total and count of the losses since the last log.
     """
 
     step: int = 0
     tokens: dict[str, int] = field(default_factory=dict)
     frozen: list[str] = field(default_factory=list)
     validations: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    unlogged: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> list[str]:
@@ -67,13 +74,25 @@ class Progress:
             steps = {name: step for name, step in steps.items() if name == "best"}
         return {*steps.values(), *(self.pareto() if keep == "pareto" else [])}
 
+    def add_losses(self, losses: Mapping[str, tuple[float, float]]) -> None:
+        """Add the total and the count of the losses of one step, by metric."""
+        before = {name: self.unlogged.get(name, (0.0, 0.0)) for name in losses}
+        added = {name: (before[name][0] + total, before[name][1] + count) for name, (total, count) in losses.items()}
+        self.unlogged = self.unlogged | added
+
+    def take_means(self) -> dict[str, float]:
+        """The means of the losses since the last log, by metric; the next are counted from here."""
+        means = {name: total / count for name, (total, count) in self.unlogged.items()}
+        self.unlogged = {}
+        return means
+
     def state_dict(self) -> dict[str, Any]:
-        """Every field by its name."""
-        return dict(vars(self))
+        """Every field by its name; losses since the last log where there are any."""
+        return {name: value for name, value in vars(self).items() if name != "unlogged" or value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over every field."""
-        vars(self).update(state)
+        vars(self).update({"unlogged": {}} | state)
 
     def _seen(self, task: str | None) -> list[tuple[int, float]]:
         if task is None:

@@ -9,17 +9,28 @@ from mftcoder.scheduler.base import Schedule
 
 
 class WSD(Schedule):
-    """decay(p) = 1 while p < 1 - decay_fraction, then shape(q) with q running from 0 to 1 (MiniCPM, arXiv 2404.06395).
+    """decay(p) = 1 while p < 1 - decay_fraction, then shape(q) with q running from 0 to 1.
 
-    decay_fraction: the share of the steps after the warm-up that decay, above 0 and up to 1.
-    shape: sqrt, 1 - sqrt(q) (best in Hägele et al., arXiv 2405.18392); linear, 1 - q; cosine, (1 + cos(pi q)) / 2.
+    Args:
+        num_warmup_steps: see Schedule.
+        min_lr: see Schedule; the warm-up begins with it, too.
+        decay_fraction: the share of the steps after the warm-up that decay, above 0 and up to 1.
+        shape: sqrt, 1 - sqrt(q), the best in Hägele et al., arXiv:2405.18392; linear, 1 - q; cosine,
+            (1 + cos(pi q)) / 2.
+
+    Raises:
+        ValueError: one of them is out of its range.
+
+    Source: MiniCPM, arXiv:2404.06395.
     """
+
+    warms_up_from_min_lr = True
 
     def __init__(
         self,
         *,
         num_warmup_steps: int | float,
-        min_lr: float,
+        min_lr: float | None,
         decay_fraction: float,
         shape: Literal["sqrt", "linear", "cosine"],
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,9 @@ def read(run_dir: Path) -> Status | None:
 def update(run_dir: Path, **changes: Any) -> None:
     """Change some of the status, in one move, so that no reader sees half of it."""
     status = replace(read(run_dir) or Status(state="running"), **changes)
-    write_text(run_dir / FILE, json.dumps(asdict(status), indent=1) + "\n")
+    if status.metric is not None and not math.isfinite(status.metric):
+        status = replace(status, metric=None)  # JSON has no number for it.
+    write_text(run_dir / FILE, json.dumps(asdict(status), indent=1, allow_nan=False) + "\n")
 
 
 def fail(run_dir: Path, *, reason: str, rank: int) -> None:

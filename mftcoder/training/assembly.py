@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,7 +116,13 @@ def make_batcher(data: Data, tokenizer: PreTrainedTokenizerBase, engine: Engine)
 
 
 def make_validator(
-    settings: EvaluationSettings, split: Split, batcher: MicroBatcher, engine: Engine, *, seq_length: int
+    settings: EvaluationSettings,
+    split: Split,
+    batcher: MicroBatcher,
+    engine: Engine,
+    *,
+    seq_length: int,
+    trained: Sequence[bool],
 ) -> Validator:
     """Of the model that the engine has prepared."""
     return Validator(
@@ -126,6 +132,7 @@ def make_validator(
         batcher=batcher,
         tokens_per_batch=settings.per_device_eval_batch_size * seq_length,
         samples_per_task=settings.evaluation_samples,
+        trained=trained,
     )
 
 

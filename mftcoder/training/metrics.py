@@ -1,8 +1,9 @@
 """Turns the results of a step or a validation into named metrics; an absent task gets no key.
 
     step, epoch, tokens             optimizer steps, passes over the data, tokens of all tasks and processes so far
-    train/loss                      the weighted objective of the step, in nats
-    train/loss/<task>               mean over its tokens (or samples, see objective.reduction), in nats a token
+    train/loss                      the weighted objective, in nats: mean over the steps since the last log
+    train/loss/<task>               mean over its tokens (or samples, see objective.reduction) since the last log, in
+                                    nats a token
     train/weight/<task>             weight in this step, of 1 in all
     train/effective_weight/<task>   mean share of the loss since the run began, of 1 in all
     train/tokens/<task>             tokens in this step
@@ -17,7 +18,8 @@
     memory_bytes                    the most so far that the first GPU's allocator held, without a GPU the process
     seconds/<phase>                 of this step: data, forward_backward, optimizer
 
-Training losses are of the step alone, not means since the last log.
+Of a step that was not finite, and so updated nothing, the losses are logged only where there is no other since the
+last log.
 """
 
 from __future__ import annotations
@@ -59,16 +61,27 @@ def train_metrics(report: Report, effective: EffectiveWeights, tasks: Sequence[s
     return metrics | (_gradient_metrics(report.gradients, present, tasks) if report.gradients is not None else {})
 
 
-def valid_metrics(losses: TaskLosses, tasks: Sequence[str]) -> Metrics:
-    """valid/loss, the mean over the tasks of their token means, and each task's own; nothing where none is there."""
+def train_losses(report: Report, tasks: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Total and count of the losses of a step, by metric; of none that was skipped."""
+    if report.skipped:
+        return {}
+    rows = zip(tasks, report.losses.total.tolist(), report.losses.count.tolist(), strict=True)
+    return {"train/loss": (report.loss, 1.0)} | {f"train/loss/{t}": (total, n) for t, total, n in rows if n}
+
+
+def valid_metrics(losses: TaskLosses, tasks: Sequence[str], trained: Sequence[bool]) -> Metrics:
+    """Each task's validation loss, and valid/loss, their mean over the tasks that have a share of the training."""
     own = _by_task("valid/loss", losses.mean, losses.present, tasks)
-    return {"valid/loss": sum(own.values()) / len(own), **own} if own else {}
+    counted = task_losses(losses, tasks, trained, nan=math.nan)
+    return {**({"valid/loss": sum(counted.values()) / len(counted)} if counted else {}), **own}
 
 
-def task_losses(losses: TaskLosses, tasks: Sequence[str]) -> dict[str, float]:
-    """The mean loss of each task that is there; infinite where it is NaN, so that no other is worse."""
-    means = torch.where(losses.mean.isnan(), torch.inf, losses.mean)
-    return _present(means, losses.present, tasks)
+def task_losses(
+    losses: TaskLosses, tasks: Sequence[str], trained: Sequence[bool], *, nan: float = math.inf
+) -> dict[str, float]:
+    """The mean loss of each trained task that is there; where it is NaN, `nan`: infinite, so that no other is worse."""
+    means = torch.where(losses.mean.isnan(), nan, losses.mean)
+    return _present(means, losses.present & torch.tensor(list(trained)), tasks)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -21,7 +21,7 @@ from mftcoder.training.answers import Answers
 from mftcoder.training.feed import Feed
 from mftcoder.training.freezing import Freezing
 from mftcoder.training.loop import Report, Trainer, steps
-from mftcoder.training.metrics import Metrics, task_losses, train_metrics, valid_metrics
+from mftcoder.training.metrics import Metrics, task_losses, train_losses, train_metrics, valid_metrics
 from mftcoder.training.notices import Departures
 from mftcoder.training.schedule import Schedule
 from mftcoder.training.validation import Validator
@@ -141,6 +141,7 @@ class Run:
             raise Preempted(f"stopped in the validation after step {step}, with a checkpoint") from None
         over = self._end() is not None
         if over or self.schedule.logs(step) or "valid/loss" in metrics:
+            metrics |= self.state.progress.take_means()
             self.trackers.log(metrics)
         stopping = not over and self._stop_requested()
         if over or stopping or self.checkpoints.due(self.state.progress):
@@ -160,6 +161,7 @@ class Run:
         progress.step = report.step
         for task, tokens in zip(tasks, report.size.tokens.tolist(), strict=True):
             progress.tokens[task] = progress.tokens.get(task, 0) + int(tokens)
+        progress.add_losses(train_losses(report, tasks))
         self.departures.check()
         return self._position() | train_metrics(report, self.trainer.effective, tasks, self.trainer.engine.device)
 
@@ -181,10 +183,11 @@ class Run:
         self.trackers.doing("validating")
         losses = self.validator.losses(between=self._check)
         progress, tasks = self.state.progress, self.freezing.tasks
-        progress.validations.append((progress.step, task_losses(losses, tasks)))
+        trained = self.validator.trained
+        progress.validations.append((progress.step, task_losses(losses, tasks, trained)))
         for task in self.freezing.freeze():
             log.info("step %d: %s has stopped improving and is frozen", progress.step, task)
-        return valid_metrics(losses, tasks)
+        return valid_metrics(losses, tasks, trained)
 
     def _stop_requested(self) -> bool:
         """Whether any rank was asked to stop: all must leave after the same step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,7 @@ class Validator:
         batcher: of this rank.
         tokens_per_batch: the most tokens of a batch of more than one sample.
         samples_per_task: only so many of each task, evenly spread; None for all.
+        trained: [T] whether a task has a share of the training; probes are of these alone.
     """
 
     engine: Engine
@@ -34,6 +35,7 @@ class Validator:
     batcher: MicroBatcher
     tokens_per_batch: int
     samples_per_task: int | None
+    trained: Sequence[bool]
 
     @property
     def num_samples(self) -> int:
@@ -42,15 +44,19 @@ class Validator:
 
     def losses(self, between: Callable[[], object] = lambda: None) -> TaskLosses:
         """Token losses of all samples, by task; between() is called before each batch, and may raise on all ranks."""
-        return self._losses(self._spread(self.samples_per_task), between)
+        return self._losses(self._spread(self.samples_per_task, range(self.split.num_tasks)), between)
 
     def probe(self, samples_per_task: int) -> TaskLosses:
-        """Token losses of a few samples of each task, the same every time: their course is not sampling noise."""
-        return self._losses(self._spread(samples_per_task), lambda: None)
+        """Token losses of a few samples of each task that is trained.
 
-    def _spread(self, samples_per_task: int | None) -> Iterator[Reference]:
+        They are the same every time, so that their course is not sampling noise.
+        """
+        trained = [task for task, trains in enumerate(self.trained) if trains]
+        return self._losses(self._spread(samples_per_task, trained), lambda: None)
+
+    def _spread(self, samples_per_task: int | None, tasks: Iterable[int]) -> Iterator[Reference]:
         """All samples of each task, or so many at equal distances: neighbours often come from one source."""
-        for task in range(self.split.num_tasks):
+        for task in tasks:
             size = self.split.num_samples(task)
             chosen = min(size, samples_per_task or size)
             yield from ((task, i * size // chosen) for i in range(chosen))

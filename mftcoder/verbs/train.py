@@ -102,9 +102,11 @@ def train(
             sampler = data.sampler(corpus.train, packs_per_step=packs_per_step, seed=seed)
             total_steps = planned_steps(training, sampler)
             batcher = make_batcher(data, tokenizer, engine)
-            validator = make_validator(training, corpus.valid, batcher, engine, seq_length=data.seq_length)
+            trained, seq_length = sampler.trained, data.seq_length
+            validator = make_validator(training, corpus.valid, batcher, engine, seq_length=seq_length, trained=trained)
             progress = Progress()
-            freezing = Freezing(tasks=tasks, weights=corpus.weights, settings=training, progress=progress)
+            weights = [weight * trains for weight, trains in zip(corpus.weights, trained, strict=True)]
+            freezing = Freezing(tasks=tasks, weights=weights, settings=training, progress=progress)
             feed = Feed(sampler, batcher, corpus.train, training.per_device_train_batch_size, objective)
             trainer = Trainer(
                 engine=engine,

@@ -54,3 +54,16 @@ def test_state_round_trip():
     other = Progress()
     other.load_state_dict(progress().state_dict())
     assert other == progress()
+
+
+def test_losses_are_means_since_the_last_log_also_after_a_resume():
+    first, second = Progress(), Progress()
+    first.add_losses({"train/loss": (2.0, 1), "train/loss/add": (6.0, 3)})
+    second.load_state_dict(first.state_dict())
+    for progress in (first, second):
+        progress.add_losses({"train/loss": (4.0, 1), "train/loss/say": (5.0, 2)})
+        assert progress.take_means() == {"train/loss": 3.0, "train/loss/add": 2.0, "train/loss/say": 2.5}
+        assert progress.take_means() == {}
+    second.add_losses({"train/loss": (9.0, 1)})
+    second.load_state_dict(first.state_dict())
+    assert second.take_means() == {}

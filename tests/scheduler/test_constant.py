@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import pytest
-import torch
+from schedules import rates, theirs
 from transformers import get_constant_schedule_with_warmup
 
 from mftcoder.scheduler.constant import Constant
 
 
-def test_it_is_transformers_schedule_whose_warm_up_begins_one_step_later() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-4)
-    theirs = get_constant_schedule_with_warmup(optimizer, 4)
-    ours = Constant(num_warmup_steps=4)
-    for step in range(10):
-        optimizer.step()
-        theirs.step()
-        assert ours.learning_rate(2e-4, step, 10) == pytest.approx(theirs.get_last_lr()[0], rel=1e-12)
+@pytest.mark.parametrize("warmup", [0, 1, 4, 12])
+def test_it_is_transformers_schedule_at_every_step(warmup: int) -> None:
+    assert rates(Constant(num_warmup_steps=warmup), 10) == theirs(get_constant_schedule_with_warmup, 10, warmup)
 
 
 def test_it_never_leaves_the_peak() -> None:

@@ -25,30 +25,14 @@ def test_it_rises_to_the_peak_then_falls_to_min_lr_and_stays(schedule: Schedule,
     top = rates.index(max(rates))
     assert rates[: top + 1] == sorted(rates[: top + 1])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert all(1e-5 <= rate <= 2e-4 for rate in rates)
-    if total > 2:
-        assert max(rates) == pytest.approx(2e-4)
-        assert rates[-1] == pytest.approx(1e-5)
-        assert schedule.learning_rate(2e-4, total + 5, total) == rates[-1]
+    assert max(rates) == pytest.approx(2e-4)
+    assert rates[-1] > 1e-5, "the last step moves more than min_lr would"
+    assert schedule.learning_rate(2e-4, total + 5, total) == pytest.approx(1e-5)
 
 
 def test_a_fraction_warms_up_that_part_of_all_steps() -> None:
-    assert [Constant(num_warmup_steps=0.25).learning_rate(1.0, step, 16) for step in range(5)] == [
-        0.25,
-        0.5,
-        0.75,
-        1,
-        1,
-    ]
-
-
-def test_a_warm_up_as_long_as_the_run_is_followed_by_nothing() -> None:
-    assert [Linear(num_warmup_steps=4, min_lr=0.0).learning_rate(1.0, step, 4) for step in range(4)] == [
-        0.25,
-        0.5,
-        0.75,
-        1,
-    ]
+    rates = [Constant(num_warmup_steps=0.25).learning_rate(1.0, step, 16) for step in range(6)]
+    assert rates == [0, 0.25, 0.5, 0.75, 1, 1]
 
 
 @pytest.mark.parametrize("warmup", [-1, -0.1, 1.0, 10.0])

@@ -98,7 +98,13 @@ def make_trainer(
     batcher = MicroBatcher(padding_mode=mode, pad_id=0, rank=0, ranks=1)
     held = Held(make_samples(99))
     validator = Validator(
-        engine=engine, model=engine.model, split=held, batcher=batcher, tokens_per_batch=30, samples_per_task=None
+        engine=engine,
+        model=engine.model,
+        split=held,
+        batcher=batcher,
+        tokens_per_batch=30,
+        samples_per_task=None,
+        trained=[True] * len(TASKS),
     )
     balancer.start(TASKS)
     trainer = Trainer(

@@ -16,6 +16,7 @@ from mftcoder.training import metrics as metric_names
 from mftcoder.training.loop import BatchSize, Report
 
 TASKS = ["add", "gone", "say"]
+ALL = [True, True, True]
 NAN = math.nan
 
 
@@ -24,19 +25,19 @@ def losses(*totals: float, counts: tuple[float, ...] = (2, 0, 2)) -> TaskLosses:
 
 
 def test_a_task_without_a_sample_has_no_key():
-    metrics = metric_names.valid_metrics(losses(4, 0, 2), TASKS)
+    metrics = metric_names.valid_metrics(losses(4, 0, 2), TASKS, ALL)
     assert metrics == {"valid/loss": 1.5, "valid/loss/add": 2.0, "valid/loss/say": 1.0}
-    assert metric_names.task_losses(losses(4, 0, 2), TASKS) == {"add": 2.0, "say": 1.0}
+    assert metric_names.task_losses(losses(4, 0, 2), TASKS, ALL) == {"add": 2.0, "say": 1.0}
 
 
 def test_without_any_sample_there_is_nothing_to_tell():
     nothing = losses(0, 0, 0, counts=(0, 0, 0))
-    assert metric_names.valid_metrics(nothing, TASKS) == {}
-    assert metric_names.task_losses(nothing, TASKS) == {}
+    assert metric_names.valid_metrics(nothing, TASKS, ALL) == {}
+    assert metric_names.task_losses(nothing, TASKS, ALL) == {}
 
 
 def test_a_loss_that_is_nan_is_shown_and_makes_the_mean_nan():
-    metrics = metric_names.valid_metrics(losses(4, 0, NAN), TASKS)
+    metrics = metric_names.valid_metrics(losses(4, 0, NAN), TASKS, ALL)
     assert metrics.keys() == {"valid/loss", "valid/loss/add", "valid/loss/say"}
     assert math.isnan(metrics["valid/loss"])
     assert math.isnan(metrics["valid/loss/say"])
@@ -47,7 +48,7 @@ def test_nothing_is_worse_than_nan(bad):
     """Without `say` the second validation would have the lower mean."""
     progress = Progress()
     for step, seen in enumerate([losses(6, 0, 8), losses(*bad)]):
-        progress.validations.append((step, metric_names.task_losses(seen, TASKS)))
+        progress.validations.append((step, metric_names.task_losses(seen, TASKS, ALL)))
     assert progress.best() == (0, 3.5)
     assert progress.best("say") == (0, 4.0)
     assert (progress.stalls(), progress.stalls("say")) == (1, 1)
@@ -89,3 +90,10 @@ def test_all_names_are_in_the_list_of_names(whole):
     words = re.split(r"[ ,:;\n]+", str(metric_names.__doc__))
     assert len(names) > 10
     assert names - {*words} == set()
+
+
+def test_a_task_without_a_share_counts_in_no_mean():
+    trained = [True, True, False]
+    metrics = metric_names.valid_metrics(losses(4, 0, 1), TASKS, trained)
+    assert metrics == {"valid/loss": 2.0, "valid/loss/add": 2.0, "valid/loss/say": 0.5}
+    assert metric_names.task_losses(losses(4, 0, 1), TASKS, trained) == {"add": 2.0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from run_files import StopAt, metrics
@@ -113,3 +115,33 @@ def test_a_run_whose_rollback_used_up_the_data_ends_as_any_other(run, tmp_path, 
     assert (last["step"], last["valid/loss"]) == (step, pytest.approx(whole))
     assert (tmp_path / "a" / "checkpoints" / "latest").read_text() == f"step_{step:06d}"
     assert run(tmp_path / "a", *options, f"resume={tmp_path / 'a'}") == whole
+
+
+def test_logged_losses_are_means_over_the_tokens_since_the_last_log_across_a_stop(run, tmp_path):
+    """Against the losses of every step, with a stop between two logs."""
+    options = ("training.evaluation_steps=null", "training.evaluate_first=false", "objective.reduction=sample")
+    run(tmp_path / "each", *options)
+    each = {m["step"]: m for m in metrics(tmp_path / "each")}
+    with pytest.raises(Preempted):
+        run(tmp_path / "part", *options, "training.log_interval=3", also=StopAt(3))
+    run(tmp_path / "part", *options, "training.log_interval=2", f"resume={tmp_path / 'part'}", "resume_force=true")
+    logged = {m["step"]: m for m in metrics(tmp_path / "part")}
+    assert list(logged) == [3, 4, 6]
+    for step, window in ((3, (1, 2, 3)), (6, (5, 6))):
+        own = [each[number] for number in window]
+        assert logged[step]["train/loss"] == pytest.approx(sum(m["train/loss"] for m in own) / len(own))
+        for task in SIZES:
+            name = f"train/loss/{task}"
+            assert (name in logged[step]) == any(name in m for m in own)
+
+
+def test_a_task_without_a_share_is_validated_but_counts_in_no_mean(run, tmp_path):
+    metric = run(tmp_path / "a", "+data.tasks.double.share=0", "balancer=coba", "balancer.coba_warmup_steps=1")
+    last = metrics(tmp_path / "a")[-1]
+    losses = {task: last[f"valid/loss/{task}"] for task in SIZES}
+    assert last["valid/loss"] == pytest.approx((losses["add"] + losses["say"]) / 2)
+    lowest = {t: min(m[f"valid/loss/{t}"] for m in metrics(tmp_path / "a") if "valid/loss" in m) for t in SIZES}
+    assert metric == pytest.approx((lowest["add"] + lowest["say"]) / 2)
+    assert last["train/effective_weight/double"] == 0
+    progress = json.loads((tmp_path / "a" / "checkpoints" / "step_000006" / "progress.json").read_text())
+    assert "double" not in json.dumps(progress["validations"])

@@ -106,7 +106,10 @@ def test_a_run_whose_only_validation_is_nan_has_an_infinite_metric_and_is_never_
     break_weights_before(monkeypatch, 2)
     assert run(sweep / "1-b", *options) == math.inf
     status.update(sweep / "1-b", state="completed", metric=math.inf)
+    assert "Infinity" not in (sweep / "1-b" / "status.json").read_text()
     capsys.readouterr()
     show(sweep)
-    assert f"{metric:.6g} *" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{metric:.6g}" in printed
+    assert "inf" not in printed
     assert (sweep / "report.html").read_text().index("0-a") < (sweep / "report.html").read_text().index("1-b")

@@ -54,6 +54,11 @@ class Sampler:
         """[T], shares of tokens (or samples) that hold now; 0 for a task that is left out."""
         return self._stream.rates
 
+    @property
+    def trained(self) -> list[bool]:
+        """[T], whether a task has a share of the stream at any time."""
+        return self._recipe.shares.ever
+
     def take(self) -> list[Pack]:
         """The packs of the next optimizer step: always packs_per_step of them, none empty.
 

@@ -108,6 +108,11 @@ class Shares:
         self._quotas.append(quota)
         self._rates.append(rates)
 
+    @property
+    def ever(self) -> list[bool]:
+        """[T], whether a task has a share at any time."""
+        return [any(rates) for rates in zip(*self._rates, strict=True)]
+
     def rates(self, total: float) -> list[float]:
         """[T], shares that hold at `total`; they sum to 1, or to 0 from `end` on."""
         return self._rates[bisect_right(self._starts, total) - 1]
