@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mftcoder.core.batch import Batch, Sample
 from mftcoder.engine.base import Engine
 from mftcoder.evaluation.answering import Answerer
+from mftcoder.evaluation.executing import with_tests
 from mftcoder.evaluation.held_out import HeldOut, Reference, answer_of, losses
-from mftcoder.metric.base import Answered
+from mftcoder.metric.base import Answered, Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,24 +21,28 @@ class Exam:
         engine: whose processes do the work.
         tasks: names in the order of their ids.
         held_out: the samples.
-        generation_samples: the most of each task that are answered; None for all, 0 for none.
+        metrics: of each task that has samples, by name.
+        tests: of samples, by task and key.
         collate: samples to a batch.
         tokens_per_batch: the most of a batch whose losses are taken.
+        title: what it is called.
     """
 
     engine: Engine
     tasks: Sequence[str]
     held_out: HeldOut
-    generation_samples: int | None
+    metrics: Mapping[str, Mapping[str, Metric]]
+    tests: Mapping[tuple[str, str], str]
     collate: Callable[[Sequence[Sample]], Batch]
     tokens_per_batch: int
+    title: str
+    noun: str = "samples"
 
-    def sit(self, answerer: Answerer, answered: Sequence[str]) -> list[Answered]:
+    def sit(self, answerer: Answerer) -> list[Answered]:
         """What the engine's model makes of the samples, task by task; on rank 0, and nothing elsewhere.
 
         Args:
             answerer: of the same model.
-            answered: names of the tasks whose questions are to be answered.
         """
         found = losses(
             self.engine,
@@ -46,25 +51,24 @@ class Exam:
             collate=self.collate,
             tokens_per_batch=self.tokens_per_batch,
         )
-        asked = [reference for task in answered for reference in self.questions(self.tasks.index(task))]
+        asked = self._asked()
         samples = [self.held_out.sample(reference) for reference in asked]
         answers = answerer.answer([sample.ids[: answer_of(sample)[0]] for sample in samples], "answering")
         answers_to = dict(zip(asked, answers, strict=True))
         decode = answerer.tokenizer.decode
-        rows = [self._described(reference, decode) for reference in sorted(found)]
         return [
-            replace(row, nats=nats, tokens=count, answers=answers_to.get(reference, ()))
-            for row, (reference, (nats, count)) in zip(rows, sorted(found.items()), strict=True)
+            replace(self._described(reference, decode), nats=nats, tokens=count, answers=answers_to.get(reference, ()))
+            for reference, (nats, count) in sorted(found.items())
         ]
 
-    def questions(self, task: int) -> list[Reference]:
-        """The samples of a task that ask for an answer, as many as are to be answered."""
-        spread = self.held_out.spread(task, self.generation_samples)
-        return [reference for reference in spread if answer_of(self.held_out.sample(reference))[0] > 1]
+    def programs(self, samples: Sequence[Answered]) -> list[list[str]]:
+        """The program of each answer whose record has tests."""
+        return with_tests(samples, self.tests)
 
-    def asks(self) -> Iterator[str]:
-        """The tasks with such samples."""
-        yield from (name for task, name in enumerate(self.tasks) if self.questions(task))
+    def _asked(self) -> list[Reference]:
+        """The questions of the tasks that have a metric of answers."""
+        wanted = [task for task, own in self.metrics.items() if any(m.needs != "losses" for m in own.values())]
+        return [reference for task in wanted for reference in self.held_out.questions(self.tasks.index(task))]
 
     def _described(self, reference: Reference, decode: Callable[..., str]) -> Answered:
         sample = self.held_out.sample(reference)

@@ -25,10 +25,12 @@ class HeldOut:
     Args:
         split: where they are.
         samples_per_task: the most of each task, evenly spread; None for all.
+        questions_per_task: the most of those that are answered; None for all, 0 for none.
     """
 
     split: Split
     samples_per_task: int | None
+    questions_per_task: int | None
 
     @cached_property
     def references(self) -> list[Reference]:
@@ -41,6 +43,11 @@ class HeldOut:
         kept = min(size, self.samples_per_task or size)
         chosen = min(kept, kept if limit is None else limit)
         return [(task, (i * kept // chosen) * size // kept) for i in range(chosen)]
+
+    def questions(self, task: int) -> list[Reference]:
+        """The samples of a task that ask for an answer, as many as are to be answered."""
+        spread = self.spread(task, self.questions_per_task)
+        return [reference for reference in spread if answer_of(self.sample(reference))[0] > 1]
 
     def sample(self, reference: Reference) -> Sample:
         """Its tokens."""

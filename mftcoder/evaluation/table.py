@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mftcoder.core.terminal import table
+from mftcoder.evaluation.gate import Checked
 from mftcoder.evaluation.intervals import Interval
 from mftcoder.evaluation.scores import Scored
 from mftcoder.metric.base import Metric
@@ -24,8 +25,10 @@ def score_table(rows: Sequence[Scored], names: Sequence[str], title: str) -> Tab
         title: above the table.
     """
     compared = len(names) > 1
-    headings = ["task", "metric", "samples", *names[1:], names[0], "95 %", *(["verdict"] if compared else [])]
-    shown = table(*headings, texts=(0, 1, len(headings) - 1) if compared else (0, 1), title=title)
+    roles = "".join(f"; {role}: {name}" for role, name in zip(("model", "against"), names, strict=False))
+    first, last = (["against"], ["verdict"]) if compared else ([], [])
+    headings = ["task", "metric", "samples", *first, "model", "95 %", *last]
+    shown = table(*headings, texts=(0, 1, len(headings) - 1) if compared else (0, 1), title=title + roles)
     for row in rows:
         before = [number(row.metric, row.before)] if row.before else [""] * compared
         said = [row.verdict.words if row.verdict else ""] if compared else []
@@ -38,6 +41,15 @@ def score_table(rows: Sequence[Scored], names: Sequence[str], title: str) -> Tab
             between(row.metric, row.value),
             *said,
         )
+    return shown
+
+
+def gate_table(demands: Sequence[Checked]) -> Table:
+    """A line for each demand of a gate; changes are positive where the model is better."""
+    shown = table("task", "metric", "allowed", "measured", "at best", "gate", texts=(0, 1, 5), title="gate")
+    for demand in demands:
+        numbers = [f"{value:+.4f}" for value in (demand.allowed, demand.change, demand.at_best)]
+        shown.add_row(demand.task, demand.name, *numbers, "passed" if demand.passed else "failed")
     return shown
 
 

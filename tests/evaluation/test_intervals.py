@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from mftcoder.evaluation.intervals import bonett_price, difference, interval, wilson
-from mftcoder.metric.base import mean_of, ratio
+from mftcoder.evaluation.intervals import bonett_price, difference, interval, passes_or_fails, wilson
+from mftcoder.metric.base import Answered, mean_of, ratio
+from mftcoder.metric.exact_match import ExactMatch
+from mftcoder.metric.perplexity import Perplexity
 
 DRAWS = 1000
 WITHIN = 0.01  # 1000 draws scatter by 0.7 % themselves
@@ -87,3 +89,11 @@ def test_many_samples_get_the_normal_interval_which_is_nearly_that_of_the_bootst
     stats = skewed(np.random.default_rng(6), 5000)
     many, fewer = interval(stats, ratio), interval(stats[:4000], ratio)
     assert many.reach == pytest.approx(fewer.reach * math.sqrt(4000 / 5000), rel=0.1)
+
+
+def test_metrics_that_pass_or_fail_get_the_interval_of_a_proportion():
+    samples = [Answered(task="t", key=str(i), reference="a", answers=["a" if i < 3 else "b"]) for i in range(30)]
+    exact, perplexity = ExactMatch(ignore_outer_whitespace=True), Perplexity()
+    found = interval(exact.measure(samples), exact.score)
+    assert (found.low, found.high) == wilson(0.1, 30, 0.95)
+    assert not passes_or_fails(np.array([[1.0, 1.0], [0.0, 1.0]]), perplexity.score)

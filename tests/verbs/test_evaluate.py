@@ -2,15 +2,19 @@
 
 import json
 import math
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from mftcoder.cli import config
 from mftcoder.core.errors import UserError
+from mftcoder.evaluation.gate import GateFailed
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +25,7 @@ def evaluate(tmp_path_factory):
         verb, parts = config.verb(tree)
         metric = verb(**parts, run_dir=run_dir)
         kept = json.loads((run_dir / "results.json").read_text())["losses"]
-        assert metric == kept["valid/loss"]
+        assert not kept or metric == kept["valid/loss"]
         return kept
 
     return go
@@ -74,7 +78,7 @@ def test_of_two_processes_one_prints_the_table_and_keeps_the_numbers(whole, tmp_
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("valid split") == 1
     assert "valid split" not in (tmp_path / "e" / "ranks" / "1" / "stdout.log").read_text()
-    assert json.loads((tmp_path / "e" / "results.json").read_text())["split"] == "valid"
+    assert json.loads((tmp_path / "e" / "results.json").read_text())["title"] == "valid split"
 
 
 @pytest.mark.parametrize("pointer", ["latest", "best", "best-say"])
@@ -149,4 +153,96 @@ def test_metrics_and_tasks_that_are_none_are_named_together(whole, evaluate):
 
 def test_where_nothing_is_held_out_for_a_test_auto_is_valid(whole, evaluate, tmp_path):
     evaluate(f"checkpoint={whole[0]}", "split=auto", "against=null", into=tmp_path)
-    assert results(tmp_path)["split"] == "valid"
+    assert results(tmp_path)["title"] == "valid split"
+
+
+@pytest.fixture(scope="module")
+def damaged(whole, tmp_path_factory):
+    """A copy of the run's last adapter of which one half has the wrong sign and size."""
+    step = whole[0] / "checkpoints" / (whole[0] / "checkpoints" / "latest").read_text()
+    copy = tmp_path_factory.mktemp("damaged") / "step"
+    shutil.copytree(step, copy)
+    (copy / "manifest.json").unlink()
+    file = copy / "adapter_model.safetensors"
+    save_file({name: -20 * t if "lora_B" in name else t for name, t in load_file(file).items()}, file)
+    return copy
+
+
+def test_a_gate_lets_an_equal_model_through_and_stops_a_damaged_one(whole, damaged, evaluate, tmp_path, capsys):
+    good = f"{whole[0]}/checkpoints/latest"
+    gate = "gate={add: {loss: -0.02}, double: {loss: -0.02}}"
+    evaluate(f"checkpoint={whole[0]}", f"against={good}", gate, into=tmp_path)
+    assert [demand["passed"] for demand in results(tmp_path)["gate"]] == [True, True]
+    with pytest.raises(GateFailed, match=r"gate: worse than allowed beyond chance: add\.loss"):
+        evaluate(f"checkpoint={damaged}", f"against={good}", gate, into=tmp_path)
+    assert "failed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_model_that_fails_the_gate_ends_with_exit_code_3(whole, damaged, tmp_path):
+    asked = (f"checkpoint={damaged}", f"against={whole[0]}/checkpoints/latest", "generation_samples=0")
+    words = ("evaluate", *asked, "gate={add: {loss: -0.02}}", f"hydra.run.dir={tmp_path / 'e'}")
+    launch = str(Path(__file__).parents[2] / "launch.py")
+    ended = subprocess.run([sys.executable, launch, *words], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 3, ended.stderr
+    assert "add.loss" in ended.stderr
+    assert (tmp_path / "e" / "results.json").is_file()
+
+
+def test_what_cannot_be_is_refused_before_a_model_is_loaded(evaluate, whole):
+    run = f"checkpoint={whole[0]}"
+    cases = {
+        (run, "metrics=[execution]"): "metrics: execution would run what the model writes; allow_code_execution=true",
+        (run, "benchmark=humaneval"): "metrics: pass_at_k would run what the model writes",
+        (run, "num_return_sequences=2"): "num_return_sequences: 2 answers need decoding.do_sample=true",
+        (run, "against=null", "gate={add: {loss: 0.0}}"): "gate: there is no other model to compare with",
+        (
+            run,
+            "metrics=[pass_at_k]",
+            "allow_code_execution=true",
+            "metric.pass_at_k.k=[5]",
+        ): "give num_return_sequences=5",
+    }
+    for overrides, fault in cases.items():
+        with pytest.raises(UserError, match=re.escape(fault)):
+            evaluate(*overrides)
+
+
+@pytest.fixture(scope="module")
+def tested(run, options, tmp_path_factory):
+    """A run on a task whose records have tests that any answer passes, or none does."""
+    root = tmp_path_factory.mktemp("tested")
+    (root / "code").mkdir()
+    tests = ["pass", "raise ValueError"]
+    records = [{"prompt": f"{n}?", "answer": "pass", "tests": f"'''\n{n}'''\n{tests[n % 2]}"} for n in range(40)]
+    (root / "code" / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    run_dir = root / "run"
+    run(run_dir, f"data.paths=[{root / 'code'}]", "training.max_train_steps=1", "training.evaluation_steps=null")
+    return run_dir
+
+
+def test_answers_are_run_with_the_tests_of_their_records(tested, evaluate, tmp_path):
+    settings = ("generation_samples=4", "decoding.max_new_tokens=1", "against=null", "sandbox.seconds=20.0")
+    evaluate(f"checkpoint={tested}", *settings, "allow_code_execution=true", into=tmp_path)
+    assert "execution" in results(tmp_path)["tasks"]["code"]
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    ran = [model["outcomes"] for line in lines for model in line["models"].values() if "outcomes" in model]
+    assert len(ran) == 4
+    assert all(reason.startswith(("passed", "failed: ")) for [reason] in ran)
+
+
+def test_a_benchmark_is_asked_instead_of_held_out_samples(whole, evaluate, tmp_path):
+    problems = [{"task_id": n, "text": "x", "test_list": ["assert True"], "test": "x = 1"} for n in range(3)]
+    (tmp_path / "easy.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+    settings = ("benchmark=file", f"benchmark.path={tmp_path / 'easy.jsonl'}", "allow_code_execution=true")
+    decoding = (
+        "decoding.max_new_tokens=1",
+        "decoding.do_sample=true",
+        "num_return_sequences=2",
+        "sandbox.seconds=20.0",
+    )
+    evaluate(f"checkpoint={whole[0]}", *settings, *decoding, "metric.pass_at_k.k=[1,2]", into=tmp_path)
+    scores = results(tmp_path)["tasks"]["easy"]
+    assert set(scores) == {"pass@1", "pass@2"}
+    assert scores["pass@1"]["samples"] == 3
+    assert "problems could show" in scores["pass@1"]["verdict"]

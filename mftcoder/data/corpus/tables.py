@@ -117,6 +117,10 @@ class Split:
         """[n], supervised tokens of each sample."""
         return self._tables[task].targets[self._rows[task]]
 
+    def keys(self, task: int) -> NDArray[np.uint64]:
+        """[n], hash of the content of the example that each sample came from."""
+        return self._tables[task].key[self._rows[task]]
+
     def num_tokens(self, task: int) -> int:
         """Tokens of one task."""
         return int(self.lengths(task).sum(dtype=np.int64))
