@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from mftcoder.core.files import write_text
 from mftcoder.core.terminal import terminal
 from mftcoder.evaluation.benchmarked import BenchmarkExam
 from mftcoder.evaluation.exam import Exam
 from mftcoder.evaluation.executing import executed
 from mftcoder.evaluation.gate import Gate, GateFailed, checked
+from mftcoder.evaluation.page import PAGE, evaluation_page
 from mftcoder.evaluation.results import write_results, write_samples
 from mftcoder.evaluation.scores import Scored, scored
 from mftcoder.evaluation.table import gate_table, score_table
@@ -54,7 +56,8 @@ def told(
     demands = checked(gate, rows)
     about = {"models": names, "title": exam.title, "losses": losses, "gate": [asdict(demand) for demand in demands]}
     write_results(run_dir, rows, about)
-    write_samples(run_dir, samples, before, names)
+    lines = write_samples(run_dir, samples, before, names)
+    write_text(run_dir / PAGE, evaluation_page(exam.title, names, rows, demands, lines))
     terminal().print(score_table(rows, names, exam.title))
     if demands:
         terminal().print(gate_table(demands))

@@ -101,12 +101,14 @@ def complete(
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
         mask[row, width - len(prompt) :] = 1
+    settings = decoding.config(net, tokenizer, ends)
+    settings.stop_strings = list(stop) or None
     with _evaluating(net):
         output = net.generate(
             ids.to(net.device),
             attention_mask=mask.to(net.device),
-            generation_config=decoding.config(net, tokenizer, ends),
-            **({"stop_strings": list(stop), "tokenizer": tokenizer} if stop else {}),
+            generation_config=settings,
+            **({"tokenizer": tokenizer} if stop else {}),
             streamer=streamer,
         )
     return cast("list[str]", tokenizer.batch_decode(cast(Tensor, output)[:, width:], skip_special_tokens=True))

@@ -110,3 +110,10 @@ def test_all_settings_out_of_range_are_named():
         decoding(max_new_tokens=0, temperature=0.0, top_p=1.5, num_beams=0, repetition_penalty=0.0)
     names = [line.partition(":")[0] for line in str(error.value).splitlines()]
     assert names == ["max_new_tokens", "temperature", "top_p", "num_beams", "repetition_penalty"]
+
+
+def test_nothing_is_written_after_a_stop_sequence(llama, tokenizer):
+    net = readable(load(llama)).eval()
+    [whole] = complete(net, tokenizer, PROMPTS[:1], decoding())
+    [stopped] = complete(net, tokenizer, PROMPTS[:1], decoding(), stop=[whole[4:6]])
+    assert stopped == whole[: whole.index(whole[4:6]) + 2]
