@@ -12,7 +12,11 @@ from mftcoder.template.framed import Frame, Framed
 class Alpaca(Framed):
     """Plain-text headings; an answer ends with the end-of-sequence token.
 
-    preamble: what stands first, unless the dialogue has a system text of its own.
+    Args:
+        preamble: what stands first, unless the dialogue has a system text of its own.
+        tokenization: see `Template`.
+        train_on: see `Template`.
+        sanitize: see `Template`.
     """
 
     def __init__(self, *, preamble: str, tokenization: Tokenization, train_on: TrainOn, sanitize: Sanitize) -> None:

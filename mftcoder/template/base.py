@@ -23,7 +23,11 @@ ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
 class Segment(NamedTuple):
     """A stretch of rendered text, all of it in the loss or all of it not.
 
-    turn: the turn it belongs to. joined: with tokenization=segments, tokenised together with the segment before it.
+    Attributes:
+        text: as the model sees it.
+        supervised: whether it is in the loss.
+        turn: the turn that it belongs to.
+        joined: with tokenization=segments, whether it is tokenised together with the segment before it.
     """
 
     text: str
@@ -33,14 +37,15 @@ class Segment(NamedTuple):
 
 
 class Template(ABC):
-    """Renders a dialogue into the text that the model sees, together with what of it is to be learnt.
+    """Renders a dialogue into the text that the model sees, divided into what is supervised and what is not.
 
-    tokenization: whole, the rendered text is tokenised in one go and the mask follows its characters;
-    segments, each segment by itself, as the original MFTCoder did (needed for its released models).
-    train_on: assistant, every assistant turn with the token that ends it; last, only the last of them; all, every
-    token; or a list of roles. A turn's own `train` comes first.
-    sanitize: what becomes of control tokens that stand in the words of a turn: escape, they are tokenised as plain
-    text, so that nobody can forge a turn; error, the record is refused; keep, they become control tokens.
+    Args:
+        tokenization: whole, the rendered text is tokenised in one go and the loss mask follows its characters;
+            segments, each segment by itself, as the original MFTCoder did (needed for its released models).
+        train_on: assistant, every assistant turn with the token that ends it; last, only the last of them; all, every
+            token; or a list of roles. A turn's own `train` comes first.
+        sanitize: what becomes of control tokens in the words of a turn: escape, they are tokenised as plain text, so
+            that nobody can forge a turn; error, the record is refused; keep, they become control tokens.
     """
 
     def __init__(self, *, tokenization: Tokenization, train_on: TrainOn, sanitize: Sanitize) -> None:
@@ -50,7 +55,12 @@ class Template(ABC):
         self._roles = {"assistant": ("assistant",), "all": ROLES}.get(str(train_on), train_on)
 
     def render(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
-        """All turns. ValueError: this dialogue breaks the template's rules; UserError: no dialogue can be rendered."""
+        """All turns as segments.
+
+        Raises:
+            UserError: no dialogue can be rendered, as the tokenizer lacks a token.
+            ValueError: this dialogue breaks the template's rules.
+        """
         trained = self.trained(dialogue)
         if dialogue.kind == "verbatim":
             return [Segment(turn.content, trained[i], i) for i, turn in enumerate(dialogue.turns)]
@@ -59,16 +69,28 @@ class Template(ABC):
         return self.chat(dialogue, trained, tokenizer)
 
     def prompt(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
-        """The text that asks for the next assistant turn, or for the continuation of a text."""
+        """The text that asks for the next assistant turn, or for the continuation of a text.
+
+        Raises:
+            ValueError: the dialogue ends with an assistant turn, or breaks the template's rules.
+        """
         if dialogue.kind == "text":
             return self.document(dialogue.turns[0].content)
         if dialogue.turns[-1].role == "assistant":
-            raise ValueError("ends with an assistant turn; expected a turn that is to be answered")
+            raise ValueError(
+                f"ends with an assistant turn, its turn {len(dialogue.turns)}; expected a turn that is to be answered"
+            )
         return self.question(dialogue, tokenizer)
 
     @abstractmethod
     def chat(self, dialogue: Dialogue, trained: list[bool], tokenizer: PreTrainedTokenizerBase) -> list[Segment]:
-        """The turns of a chat or pair; `trained` says whether the words of each are in the loss."""
+        """The turns of a chat or pair.
+
+        Args:
+            dialogue: with at least one turn.
+            trained: of each turn, whether its words are in the loss.
+            tokenizer: of the model.
+        """
 
     @abstractmethod
     def question(self, dialogue: Dialogue, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -96,7 +118,11 @@ class Template(ABC):
 
 
 def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The token that ends a text; UserError if the tokenizer has none."""
+    """The token that ends a text.
+
+    Raises:
+        UserError: the tokenizer has none.
+    """
     token = tokenizer.eos_token
     if token is None:
         raise UserError("the tokenizer has no eos_token, which ends a text; set one in its tokenizer_config.json")
@@ -105,7 +131,11 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
 
 @lru_cache
 def control(token: str, tokenizer: PreTrainedTokenizerBase) -> str:
-    """`token`; UserError if the tokenizer does not know it as one."""
+    """The token itself.
+
+    Raises:
+        UserError: the tokenizer does not know it as a control token.
+    """
     known = sorted({str(added) for added in tokenizer.added_tokens_decoder.values() if added.special})
     if token not in known:
         raise UserError(

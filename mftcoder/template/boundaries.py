@@ -1,4 +1,4 @@
-"""Where in a text rendered by a template we know nothing of each turn says what it says."""
+"""Finds the span of each turn in the output of an arbitrary chat template."""
 
 from __future__ import annotations
 
@@ -24,15 +24,28 @@ class Render(Protocol):
         """The whole text."""
 
 
-class Manner(NamedTuple):
-    """How a template frames answers. opening: what it adds to ask for one, empty if nothing. closing: what ends one."""
+class AnswerFrame(NamedTuple):
+    """How a template frames answers.
+
+    Attributes:
+        opening: what it adds to ask for an answer; empty if nothing.
+        closing: the control tokens that end one.
+    """
 
     opening: str
     closing: frozenset[str]
 
 
-def observe(render: Render, control: re.Pattern[str]) -> Manner:
-    """The manner of a template, out of how it renders a few small dialogues; `control` matches control tokens."""
+def observe(render: Render, control: re.Pattern[str]) -> AnswerFrame:
+    """Finds out how a template frames answers, from how it renders a few small dialogues.
+
+    Args:
+        render: the template.
+        control: matches control tokens.
+
+    Raises:
+        UserError: no control token ends an answer.
+    """
     ask, answer = Turn("user", "?"), Turn("assistant", OPEN)
     question = Dialogue((ask,), "")
     plain, asked = render(question), render(question, asking=True)
@@ -41,11 +54,21 @@ def observe(render: Render, control: re.Pattern[str]) -> Manner:
     closing = frozenset(end[0] for end in ends if end)
     if not closing:
         raise UserError("the chat template ends answers with no control token, so that a model would not learn to stop")
-    return Manner(asked.removeprefix(plain) if asked.startswith(plain) else "", closing)
+    return AnswerFrame(asked.removeprefix(plain) if asked.startswith(plain) else "", closing)
 
 
-def derived(dialogue: Dialogue, text: str, render: Render, manner: Manner) -> list[Span]:
-    """The answers in `text`, each with the control token that ends it."""
+def derived(dialogue: Dialogue, text: str, render: Render, manner: AnswerFrame) -> list[Span]:
+    """The spans of the answers, each with the control token that ends it.
+
+    Args:
+        dialogue: that was rendered.
+        text: the rendering.
+        render: the template.
+        manner: how it frames answers.
+
+    Raises:
+        ValueError: an answer cannot be told from the rest.
+    """
     answers = [i for i, turn in enumerate(dialogue.turns) if turn.role == "assistant"]
     starts = list(found(manner.opening, text) if manner.opening else after_questions(dialogue, answers, text, render))
     if len(starts) != len(answers):
@@ -84,9 +107,12 @@ def after_questions(dialogue: Dialogue, answers: Sequence[int], text: str, rende
 
 
 def marked(dialogue: Dialogue, text: str, render: Render, control: re.Pattern[str]) -> list[Span]:
-    """The words in `text` of all turns but the answers, and a control token right after them.
+    """The spans of the words of all turns but the answers, each with a control token right after it.
 
     They are found by rendering once more with marks around the words.
+
+    Raises:
+        ValueError: the template shows them changed, or not at all.
     """
     if any(OPEN in turn.content or CLOSE in turn.content for turn in dialogue.turns):
         raise ValueError(f"holds a private character, {OPEN!r} or {CLOSE!r}, that marks the words of turns")

@@ -15,7 +15,14 @@ from mftcoder.template.rendered import Rendered
 
 
 class Jinja(Rendered):
-    """path: the file with the template, in the language of `tokenizer.chat_template`."""
+    """A chat template in a file.
+
+    Args:
+        path: the file, in the language of `tokenizer.chat_template`.
+        variables: what else the template is given.
+        train_on: see `Template`.
+        sanitize: see `Template`.
+    """
 
     def __init__(self, *, path: str, variables: dict[str, Any], train_on: TrainOn, sanitize: Sanitize) -> None:
         super().__init__(variables=variables, train_on=train_on, sanitize=sanitize)

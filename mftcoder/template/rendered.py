@@ -1,4 +1,4 @@
-"""Templates written in Jinja: what is learnt is derived from the boundaries of the turns in the rendered text."""
+"""Templates written in Jinja: the loss mask is derived from the boundaries of the turns in the rendered text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from mftcoder.core.dialogue import Dialogue, Turn
 from mftcoder.core.errors import UserError
 from mftcoder.template.base import Sanitize, Segment, Template, TrainOn, any_of
-from mftcoder.template.boundaries import Manner, Span, derived, marked, merged, observe
+from mftcoder.template.boundaries import AnswerFrame, Span, derived, marked, merged, observe
 
 RESOURCES = (OverflowError, RecursionError, MemoryError, ZeroDivisionError)
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -31,7 +31,10 @@ class Rendered(Template):
     the model will have to write. The words of other turns are found by marking them and rendering once more. A
     dialogue in which these cannot be told is refused.
 
-    variables: what else the template is given, as {enable_thinking: false}.
+    Args:
+        variables: what else the template is given, as {enable_thinking: false}.
+        train_on: see `Template`.
+        sanitize: see `Template`.
     """
 
     def __init__(self, *, variables: dict[str, Any], train_on: TrainOn, sanitize: Sanitize) -> None:
@@ -107,7 +110,7 @@ class Rendered(Template):
 
 
 def refuse_unseen_tools(dialogue: Dialogue, text: str, render: Callable[[Dialogue], str]) -> None:
-    """ValueError where tools or calls of them change nothing in the text: answers would be learnt without them."""
+    """Raise ValueError where tools, or calls of them, change nothing in the text."""
     silent = tuple(replace(turn, tool_calls=()) for turn in dialogue.turns)
     for what, bare in {"tools": replace(dialogue, tools=()), "tool calls": replace(dialogue, turns=silent)}.items():
         shown: str | None = None
@@ -130,6 +133,6 @@ def controls(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
 
 
 @lru_cache
-def manner(template: Rendered, tokenizer: PreTrainedTokenizerBase) -> Manner:
+def manner(template: Rendered, tokenizer: PreTrainedTokenizerBase) -> AnswerFrame:
     """How the template frames answers; the same for all dialogues."""
     return observe(partial(template.text, tokenizer=tokenizer), controls(tokenizer))

@@ -18,8 +18,12 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Duplicates:
-    """How many samples of each task, [T]. within: have a fellow before them in the same task and split. across: have
-    one in another task. leaked: are held out, and have one in the training data of any task.
+    """How many samples of each task are duplicates.
+
+    Args:
+        within: [T], those of an earlier sample of the same task and split.
+        across: [T], those of a sample of another task.
+        leaked: [T], held out, and those of a training sample of any task.
     """
 
     within: Ints
@@ -30,7 +34,8 @@ class Duplicates:
 def exact(keys: Sequence[Sequence[NDArray[np.uint64]]]) -> Duplicates:
     """Duplicates among samples of which those with equal keys say the same.
 
-    keys: [split][task], each [n]; the first split is training.
+    Args:
+        keys: [split][task], each [n]; the first split is training.
     """
     tasks = list(zip(*keys, strict=True))
     trained = np.sort(np.concatenate(keys[0]))
@@ -50,17 +55,30 @@ def among(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where n samples stand. task: [n]. split: [n], 0 is training."""
+    """Where n samples stand.
+
+    Args:
+        task: [n].
+        split: [n], 0 is training.
+    """
 
     task: Ints
     split: Ints
 
 
 def near(samples: Iterator[NDArray[np.int32]], places: Places, num_tasks: int, threshold: float) -> Duplicates:
-    """Near duplicates among `samples`, token ids: the Jaccard index of their runs of five is `threshold` or more.
+    """Near duplicates: samples whose runs of five tokens have a Jaccard index of at least a threshold.
 
-    The index is estimated by MinHash, and those that are compared are found by locality-sensitive hashing (Broder
-    1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3). Exact duplicates count too.
+    The index is estimated by MinHash, and those that are compared are found by locality-sensitive hashing. Exact
+    duplicates count too.
+
+    Args:
+        samples: token ids of each.
+        places: task and split of each.
+        num_tasks: T.
+        threshold: of the Jaccard index.
+
+    Source: Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3.
     """
     from datasketch import MinHash, MinHashLSH
 

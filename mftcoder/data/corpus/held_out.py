@@ -19,6 +19,14 @@ def hold_out(table: Table, parts: Sequence[float], seed: int) -> list[NDArray[np
 
     Examples of the same content share a split, and so do the pieces of one. A part above 0 gets at least one row,
     train first, as long as there are any.
+
+    Args:
+        table: of one task.
+        parts: of train, valid and test, in proportion.
+        seed: data.split_seed.
+
+    Returns:
+        Rows int32 of each split.
     """
     split = table.split.copy()
     undecided = split == UNDECIDED

@@ -19,9 +19,13 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef
 class Function:
     """One function or method.
 
-    package: its top-level module. name: `module.Class.method`. signature: `method(self, x)`. doc: its docstring,
-    cleaned, or "". source: its code, dedented, without the docstring. body: the line of `source`, from 0, where its
-    body starts.
+    Args:
+        package: its top-level module.
+        name: `module.Class.method`.
+        signature: `method(self, x)`.
+        doc: its docstring, cleaned, or "".
+        source: its code, dedented, without the docstring.
+        body: the line of `source`, from 0, where its body starts.
     """
 
     package: str

@@ -13,7 +13,13 @@ EXCERPT = 200
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One unusable record. origin: `path:line`. reason: what is wrong and what was expected. text: its beginning."""
+    """One unusable record.
+
+    Args:
+        origin: `path:line`.
+        reason: what is wrong, and what was expected.
+        text: its beginning.
+    """
 
     origin: str
     reason: str
@@ -24,7 +30,17 @@ class Fault:
 
 
 def refuse(faults: Sequence[Fault], *, rows: int, max_fraction: float, remedy: str) -> None:
-    """Raise a UserError that lists the first faults, each kind once, if over `max_fraction` of `rows` are unusable."""
+    """Refuses data of which too many records are unusable.
+
+    Args:
+        faults: the unusable records.
+        rows: how many records there are.
+        max_fraction: of them that may be unusable.
+        remedy: last line of the message.
+
+    Raises:
+        UserError: there are more; it lists the first faults, each kind once.
+    """
     if len(faults) <= max_fraction * rows:
         return
     kinds: dict[str, list[Fault]] = {}

@@ -1,4 +1,4 @@
-"""The shapes of records: which keys tell them, and how each is read."""
+"""The formats of records: by which keys each is known, and how it is read."""
 
 from __future__ import annotations
 
@@ -35,8 +35,13 @@ Format = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """keys: a record that has all of them is of this shape. read: record and origin to what it holds."""
+class RecordShape:
+    """One format of records.
+
+    Args:
+        keys: a record that has all of them is of this format.
+        read: record and origin to what the record holds.
+    """
 
     keys: tuple[str, ...]
     read: Callable[[Record, str], Example]
@@ -65,13 +70,13 @@ def alpaca(record: Record, origin: str) -> Dialogue:
     return exchange(record, origin, question, words(record, "output"))
 
 
-def pair(question: str, answer: str) -> Shape:
+def pair(question: str, answer: str) -> RecordShape:
     """A question and an answer in two columns, with a system text and earlier exchanges where there are any."""
 
     def read(record: Record, origin: str) -> Dialogue:
         return exchange(record, origin, words(record, question), words(record, answer))
 
-    return Shape((question, answer), read)
+    return RecordShape((question, answer), read)
 
 
 def exchange(record: Record, origin: str, question: str, answer: str) -> Dialogue:
@@ -192,14 +197,14 @@ def words(record: Record, key: str, where: str = "") -> str:
     return value
 
 
-SHAPES: dict[Format, Shape] = {
-    "chat_rounds": Shape(("chat_rounds",), chat_rounds),
-    "messages": Shape(("messages",), messages),
-    "conversations": Shape(("conversations",), conversations),
-    "alpaca": Shape(("instruction", "input", "output"), alpaca),
+SHAPES: dict[Format, RecordShape] = {
+    "chat_rounds": RecordShape(("chat_rounds",), chat_rounds),
+    "messages": RecordShape(("messages",), messages),
+    "conversations": RecordShape(("conversations",), conversations),
+    "alpaca": RecordShape(("instruction", "input", "output"), alpaca),
     "prompt_answer": pair("prompt", "answer"),
     "prompt_response": pair("prompt", "response"),
-    "prompt_completion": Shape(("prompt", "completion"), prompt_completion),
+    "prompt_completion": RecordShape(("prompt", "completion"), prompt_completion),
     "input_output": pair("input", "output"),
     "instruction_output": pair("instruction", "output"),
     "instruction_response": pair("instruction", "response"),
@@ -207,8 +212,8 @@ SHAPES: dict[Format, Shape] = {
     "question_response": pair("question", "response"),
     "query_answer": pair("query", "answer"),
     "query_response": pair("query", "response"),
-    "text": Shape(("text",), text),
-    "segments": Shape(("segments",), segments),
-    "preference": Shape(("chosen", "rejected"), preference),
-    "input_ids": Shape(("input_ids",), input_ids),
+    "text": RecordShape(("text",), text),
+    "segments": RecordShape(("segments",), segments),
+    "preference": RecordShape(("chosen", "rejected"), preference),
+    "input_ids": RecordShape(("input_ids",), input_ids),
 }

@@ -20,7 +20,13 @@ NO_LENGTH = 1 << 20
 
 
 class Aligned(NamedTuple):
-    """Some texts as tokens, end to end. ids: [N]. last: [N], the byte each ends on. counts: tokens of each text."""
+    """Some texts as N tokens, end to end.
+
+    Attributes:
+        ids: [N] int32.
+        last: [N], the byte that each token ends on, counted over all texts.
+        counts: [texts], tokens of each text.
+    """
 
     ids: NDArray[np.int32]
     last: Ints
@@ -34,6 +40,9 @@ class Aligner:
     SentencePiece ones with byte fallback, they follow from the tokens themselves: each id stands for a fixed number
     of bytes. Where these do not add up to the bytes of the text (a normaliser changed it, an unknown token), that text
     is tokenised again with offsets.
+
+    Args:
+        tokenizer: is copied.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:

@@ -34,7 +34,16 @@ def previews(
     seq_length: int,
     too_long: TooLong | None,
 ) -> Iterator[Text]:
-    """The pieces of the first `number` records of a task, or why there are none; too_long None leaves them whole."""
+    """The pieces of the first records of a task, or why there are none.
+
+    Args:
+        source: of the records.
+        template: renders them.
+        tokenizer: of the model.
+        number: of records.
+        seq_length: most tokens of a piece.
+        too_long: what happens to longer ones; None leaves them whole.
+    """
     faults: list[Fault] = []
     for _, origin, record in islice(source.records(number, faults), number):
         try:

@@ -26,6 +26,9 @@ class Sanitizer:
     template's own become private characters, which a copy of the tokenizer knows as tokens, and those in the words are
     themselves again; that copy takes the names of control tokens for plain text. So words are tokenised exactly as if
     no control token of that name existed.
+
+    Args:
+        tokenizer: of the model; it is left as it is.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -39,7 +42,11 @@ class Sanitizer:
         self.reserved = re.compile(f"[{chr(STAND_INS)}-{chr(STAND_INS + 2 * len(names))}]")
 
     def hide(self, dialogue: Dialogue, policy: Sanitize) -> tuple[Dialogue, bool]:
-        """The dialogue as it may be rendered, and whether anything was hidden in it."""
+        """The dialogue as it may be rendered, and whether anything was hidden in it.
+
+        Raises:
+            ValueError: the policy is error, and there is a control token; or it cannot be hidden.
+        """
         if policy == "keep" or dialogue.kind == "verbatim":
             return dialogue, False
         words = [turn.content for turn in dialogue.turns]

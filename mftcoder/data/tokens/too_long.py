@@ -20,12 +20,22 @@ Fate = Literal["whole", "split", "cut", "dropped"]
 def fit(
     encoded: Encoded, template: Template, tokenizer: PreTrainedTokenizerBase, *, seq_length: int, too_long: TooLong
 ) -> tuple[list[Encoded], Fate]:
-    """Pieces of at most `seq_length` tokens, and what was done: split, nothing was lost; cut, some turns were.
+    """Makes pieces of at most seq_length tokens.
 
     truncate keeps the turns up to the last assistant turn that fits whole; split makes several dialogues that each
     start with a user turn, with the system turn and the tools repeated; drop keeps nothing. An exchange that does not
     fit by itself is lost. Plain text has no turns: truncate keeps its beginning, split makes windows that overlap by
     one token, so that each token is learnt once. A piece with nothing to learn is not kept.
+
+    Args:
+        encoded: the example.
+        template: renders the pieces.
+        tokenizer: of the model.
+        seq_length: most tokens of a piece.
+        too_long: truncate, split or drop.
+
+    Returns:
+        The pieces, and what was done: whole, nothing; split, nothing was lost; cut, some turns were; dropped.
     """
     if len(encoded) <= seq_length:
         return [encoded], "whole"
@@ -54,7 +64,15 @@ def window(encoded: Encoded, start: int, length: int) -> Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """Makes shorter dialogues of one, each rendered as the dialogue that it is. sizes: tokens of each turn, about."""
+    """Makes shorter dialogues of one, each rendered as the dialogue that it is.
+
+    Args:
+        source: the dialogue.
+        template: renders the pieces.
+        tokenizer: of the model.
+        sizes: tokens of each turn, about.
+        seq_length: most tokens of a piece.
+    """
 
     source: Dialogue
     template: Template
