@@ -9,7 +9,11 @@ printed by `python tests/support/parity_table.py DIRECTORY` after `pytest tests/
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import importlib
+=======
+import json
+>>>>>>> 899e6b2 (Tests of faults on two ranks fork them; no kernel is built for DeepSpeed)
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +23,7 @@ import parity_cases as toy
 import pytest
 import torch
 from parity_table import differences, reports
-from ranks import on_ranks, once, shared
+from ranks import import_deepspeed, on_ranks, once, shared
 from safetensors.torch import load_file
 
 from mftcoder.storage import serialize
@@ -51,7 +55,7 @@ def single(work: Path) -> None:
 def several(engine: str, work: Path) -> None:
     """What as many forked processes as the setting has make of them."""
     if engine.startswith("zero"):
-        importlib.import_module("deepspeed")  # Once for all that are forked.
+        import_deepspeed()
     dtype = DTYPES[engine]
     on_ranks(toy.variant(engine).processes, lambda: toy.on_this_rank(engine, dtype, work), work / "logs" / engine)
 

@@ -6,13 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import import_deepspeed, on_ranks
 from run_files import anomalies, metrics, without
 from safetensors.torch import load_file
 
+from mftcoder.cli import config
+from mftcoder.launch import worker
 from mftcoder.storage import resumption, status
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +35,26 @@ def whole(run, tmp_path_factory):
     return run_dir, run(run_dir)
 
 
+# At the same global batch as one process has.
+SHAPE = ("engine.num_processes=2", "engine.device=cpu", "training.per_device_train_batch_size=1")
+
+
+def on_two(options: list[str], run_dir: Path, *overrides: str) -> str:
+    """Two forked processes do what the launcher's workers do; what they wrote."""
+    tree = config.load(*options, SMOOTH, *SHAPE, *overrides)
+    if "Zero3" in tree["engine"]["_target_"]:
+        import_deepspeed()
+    run_dir.mkdir(exist_ok=True)
+    logs = Path(f"{run_dir}-logs-{time.monotonic_ns()}")
+    on_ranks(2, lambda: worker.work(tree, run_dir), logs, seconds=300)
+    return "".join(log.read_text() for log in logs.iterdir())
+
+
 def launch(options: list[str], run_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    """The command line with two processes, at the same global batch as one process has."""
-    shape = ["engine.num_processes=2", "engine.device=cpu", "training.per_device_train_batch_size=1"]
-    words = [*options, SMOOTH, *shape, f"hydra.run.dir={run_dir}", *overrides]
-    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # DeepSpeed looks for ninja.
+    """The command line with two processes."""
+    words = [*options, SMOOTH, *SHAPE, f"hydra.run.dir={run_dir}", *overrides]
     env = {
         **os.environ,
-        **path,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests" / "support", ROOT))),
     }
@@ -76,9 +92,8 @@ def close(run_dir: Path, whole: Path) -> None:
 @pytest.mark.parametrize("engine", ["DDP", "FSDP2", "Zero3"])
 def test_f10_nan_on_one_rank_sends_both_back_before_they_learn_it(whole, run, options, tmp_path, engine):
     poisoned = faulty(f"Poisoned{engine}", engine.lower())
-    ended = launch(options, tmp_path / "a", *poisoned, "training.non_finite=rollback")
-    assert ended.returncode == 0, ended.stdout
-    assert "step 4: loss or gradient is not finite" in ended.stdout
+    said = on_two(options, tmp_path / "a", *poisoned, "training.non_finite=rollback")
+    assert "step 4: loss or gradient is not finite" in said
     (anomaly,) = anomalies(tmp_path / "a")
     norm = "inf" if engine == "Zero3" else "nan"  # DeepSpeed says inf for both.
     assert (anomaly["step"], anomaly["answer"], anomaly["grad_norm"]) == (4, "rollback", norm)
@@ -100,9 +115,7 @@ def test_f3_f14_one_of_two_processes_is_asked_to_stop_and_one_goes_on(whole, run
 @pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
 def test_f14_one_process_stopped_and_two_go_on(whole, options, tmp_path, engine):
     step = whole[0] / "checkpoints" / "step_000004"
-    ended = launch(options, tmp_path / "a", f"engine={engine}", f"resume={step}")
-    assert ended.returncode == 0, ended.stdout
-    assert "differs" not in ended.stdout
+    assert "differs" not in on_two(options, tmp_path / "a", f"engine={engine}", f"resume={step}")
     close(tmp_path / "a", whole[0])
 
 
@@ -111,10 +124,9 @@ def test_f14_two_go_on_by_themselves_only_with_the_batch_that_one_had(whole, opt
     step = whole[0] / "checkpoints" / "step_000004"
     shutil.copytree(step, tmp_path / "a" / "checkpoints" / step.name)
     doubled = "training.per_device_train_batch_size=2"
-    refused = launch(options, tmp_path / "a", "engine=ddp", doubled, "resume=auto")
-    assert refused.returncode == 1, refused.stdout
-    assert "packs of a global batch: 4 there, 8 here; training.gradient_accumulation_steps=1 keeps it" in refused.stdout
+    refusal = "packs of a global batch: 4 there, 8 here; training.gradient_accumulation_steps=1 keeps it"
+    with pytest.raises(AssertionError, match=refusal):
+        on_two(options, tmp_path / "a", "engine=ddp", doubled, "resume=auto")
     kept = (doubled, "training.gradient_accumulation_steps=1")
-    ended = launch(options, tmp_path / "a", "engine=ddp", *kept, "resume=auto")
-    assert ended.returncode == 0, ended.stdout
+    on_two(options, tmp_path / "a", "engine=ddp", *kept, "resume=auto")
     close(tmp_path / "a", whole[0])

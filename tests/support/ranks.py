@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import socket
@@ -37,6 +38,12 @@ def once(name: Path, job: Callable[[], object]) -> None:
                 ended.write_text(traceback.format_exc(), encoding="utf-8")
                 raise
     assert not (failure := ended.read_text(encoding="utf-8")), failure
+
+
+def import_deepspeed() -> None:
+    """Import it once for all ranks that are forked, which build no kernel: it has one, for inference alone."""
+    ops = importlib.import_module("deepspeed.ops")
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def free_port() -> int:
@@ -83,8 +90,7 @@ def _be_rank(place: dict[str, str], file: Path, job: Callable[[], object]) -> No
         sys.stdout = sys.stderr = file.open("w", buffering=1, encoding="utf-8")
         for stream in (1, 2):
             os.dup2(sys.stdout.fileno(), stream)
-        path = [str(Path(sys.executable).parent), os.environ["PATH"]]  # DeepSpeed looks for ninja.
-        os.environ |= {**place, "PATH": os.pathsep.join(path)}
+        os.environ |= place
         warnings.simplefilter("default")  # As in a process of its own; pytest makes errors of them.
         gc.freeze()  # What was imported stays: collections need not look at it.
         job()
