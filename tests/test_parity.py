@@ -9,11 +9,6 @@ printed by `python tests/support/parity_table.py DIRECTORY` after `pytest tests/
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import importlib
-=======
-import json
->>>>>>> 899e6b2 (Tests of faults on two ranks fork them; no kernel is built for DeepSpeed)
 import math
 from collections.abc import Callable
 from pathlib import Path
