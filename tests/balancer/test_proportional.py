@@ -3,7 +3,7 @@
 import torch
 
 from mftcoder.balancer.proportional import Proportional
-from mftcoder.core.coefficients import coefficients
+from mftcoder.core.coefficients import token_coefficients
 
 
 def test_the_loss_is_the_mean_over_all_tokens() -> None:
@@ -21,5 +21,5 @@ def test_with_expected_counts_every_unit_counts_the_same_whatever_came() -> None
     balancer, expected = Proportional(), torch.tensor([90.0, 10.0], dtype=torch.float64)
     balancer.start(["a", "b"])
     for units in ([80.0, 20.0], [100.0, 5.0]):
-        each = coefficients(balancer.weights(0, expected), torch.tensor(units, dtype=torch.float64), expected)
+        each = token_coefficients(balancer.weights(0, expected), torch.tensor(units, dtype=torch.float64), expected)
         torch.testing.assert_close(each, torch.full((2,), 0.01, dtype=torch.float64), rtol=1e-14, atol=0)
