@@ -30,7 +30,7 @@ class Alpaca(Framed):
     def frame(self, role: Role, tokenizer: PreTrainedTokenizerBase) -> Frame:
         """A heading for the user and the assistant."""
         if role == "tool":
-            raise ValueError("a turn of role tool, which this template cannot show; use template=native")
+            raise ValueError(f"a turn of role {role}, which this template cannot show; use template=native or hermes")
         if role == "assistant":
             return Frame("### Response:\n", end_of_text(tokenizer), "\n\n")
         return Frame("### Instruction:\n" if role == "user" else "", "", "\n\n")

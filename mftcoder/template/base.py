@@ -155,6 +155,9 @@ def refuse_tools(dialogue: Dialogue) -> None:
     for number, turn in enumerate(dialogue.turns, start=1):
         found = "tool_calls" if turn.tool_calls else next(iter(turn.extra), None)
         if found and found != "tool_call_id":
-            raise ValueError(f"turn {number} has {found}, which this template cannot show; use template=native")
+            raise ValueError(
+                f"turn {number} has {found}, which this template cannot show; use template=native or hermes"
+            )
     if dialogue.tools:
-        raise ValueError("tools are given, which this template cannot show; use template=native")
+        names = [tool.get("function", tool).get("name") for tool in dialogue.tools]
+        raise ValueError(f"tools are given ({names}), which this template cannot show; use template=native or hermes")

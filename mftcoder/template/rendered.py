@@ -117,7 +117,9 @@ def refuse_unseen_tools(dialogue: Dialogue, text: str, render: Callable[[Dialogu
         with suppress(ValueError):  # a template that refuses the dialogue without them does show them
             shown = render(bare) if bare != dialogue else None
         if shown == text:
-            raise ValueError(f"the chat template leaves {what} out of the text; take a template that shows them")
+            raise ValueError(
+                f"the chat template leaves {what} out of the text; take a template that shows them, as template=hermes"
+            )
 
 
 def message(turn: Turn) -> dict[str, Any]:
