@@ -40,6 +40,14 @@ class Balancer(ABC):
         """Learn the names of the tasks, in the order of their ids. Called once, before load_state_dict."""
         self.tasks = list(tasks)
 
+    def fit(self, total_steps: int) -> list[str]:
+        """Turn lengths that are fractions of the run into steps; called once, before `start`.
+
+        Returns:
+            What the user should know before the run begins: above all that it is too short for the method to act.
+        """
+        return []
+
     @abstractmethod
     def weights(self, step: int, counts: Tensor) -> Tensor:
         """Weights [T] float64, non-negative, of any scale, for step `step` (from 0).

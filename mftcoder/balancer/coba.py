@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import torch
 from torch import Tensor
 
 from mftcoder.balancer.base import AdaptiveBalancer
+from mftcoder.core.lengths import in_steps
 
 
 class CoBa(AdaptiveBalancer):
@@ -22,9 +24,20 @@ class CoBa(AdaptiveBalancer):
     that slopes are not sampling noise. A task that a probe misses leaves a gap in time; with fewer than two of its
     losses in the window it has no slope, and its weight is the mean of the others. L_t(0) is its first probe, taken
     before the first step.
-    coba_warmup_steps: steps with equal weights at first. coba_history_length: N. coba_tau: tau.
-    coba_update_interval: steps between two probes. coba_sample_valid_num: samples in the probe, the same number of each
-    task and at least one, so that its cost does not grow with the number of tasks.
+
+    Args:
+        coba_warmup_steps: steps with equal weights at first, or a fraction of the run.
+        coba_history_length: N, in steps, or a fraction of the run.
+        coba_tau: tau.
+        coba_update_interval: steps between two probes.
+        coba_sample_valid_num: samples in the probe, the same number of each task and at least one, so that its cost
+            does not grow with the number of tasks.
+        min_weight: see AdaptiveBalancer.
+        max_weight: see AdaptiveBalancer.
+        floor: see AdaptiveBalancer.
+
+    Raises:
+        ValueError: an interval or a number of samples is below 1, or the history is too short for a slope.
     """
 
     probe = "valid"
@@ -33,8 +46,8 @@ class CoBa(AdaptiveBalancer):
     def __init__(
         self,
         *,
-        coba_warmup_steps: int,
-        coba_history_length: int,
+        coba_warmup_steps: int | float,
+        coba_history_length: int | float,
         coba_tau: float,
         coba_update_interval: int,
         coba_sample_valid_num: int,
@@ -48,17 +61,32 @@ class CoBa(AdaptiveBalancer):
                 f"coba_update_interval: {coba_update_interval}, coba_sample_valid_num: {coba_sample_valid_num}: "
                 "both count from 1"
             )
-        if coba_history_length <= coba_update_interval:
+        if not 0 < coba_history_length < 1 and coba_history_length <= coba_update_interval:
             raise ValueError(
                 f"coba_history_length: {coba_history_length}: a slope needs two probes, "
                 f"so more than coba_update_interval: {coba_update_interval}"
             )
         self.warmup = coba_warmup_steps
         self.history = coba_history_length
-        self.window = -(-coba_history_length // coba_update_interval)
         self.tau = coba_tau
         self.interval = coba_update_interval
         self.samples = coba_sample_valid_num
+
+    def fit(self, total_steps: int) -> list[str]:
+        """Fix the lengths that are fractions; say where the warm-up leaves nothing of the run."""
+        self.warmup = in_steps(self.warmup, total_steps)
+        self.history = in_steps(self.history, total_steps, least=self.interval + 1)
+        if self.warmup < total_steps:
+            return []
+        return [
+            f"balancer.coba_warmup_steps: {self.warmup} steps have equal weights, and the run has {total_steps}: it is "
+            "equal weights throughout; take a fraction of the run, as 0.05"
+        ]
+
+    @property
+    def window(self) -> int:
+        """Probes that a slope is fitted to."""
+        return ceil(self.history / self.interval)
 
     def start(self, tasks: Sequence[str]) -> None:
         """Begin with nothing seen."""

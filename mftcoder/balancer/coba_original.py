@@ -45,12 +45,12 @@ class CoBaOriginal(CoBa):
             return self.raw
         self.ratios = torch.cat([self.ratios, (means / self.initial)[None]])
         if self.interval == 1:
-            self.ratios = self.ratios[-self.history :]
+            self.ratios = self.ratios[-int(self.history) :]
         if step + 1 < self.warmup:
             return self.raw
         highest = self.ratios.nan_to_num(0.0).max(dim=1, keepdim=True).values
         slopes = _compressed_slopes(torch.cat([self.ratios, highest], dim=1))
-        window = self.history - self.warmup // self.interval + 1
+        window = int(self.history - self.warmup // self.interval + 1)
         self.slopes = torch.cat([self.slopes, slopes[None, :-1]])[-window:]
         self.largest = torch.cat([self.largest, slopes[-1:]])
         return self._weigh(slopes[:-1])

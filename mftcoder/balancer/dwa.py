@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mftcoder.balancer.base import AdaptiveBalancer
+from mftcoder.core.lengths import in_steps, length_fault
 
 
 class DWA(AdaptiveBalancer):
@@ -16,21 +17,47 @@ class DWA(AdaptiveBalancer):
     L_t(e) is the mean of the task's losses over window e of `window_steps` steps, an epoch in the paper. Weights are
     equal until two windows are over. A task that was absent for g whole windows has r_t ** (1 / (g + 1)), its rate per
     window, and keeps its last r_t while it is away.
+
+    Args:
+        temperature: larger is more equal.
+        window_steps: steps of a window, or a fraction of the run.
+        min_weight: see AdaptiveBalancer.
+        max_weight: see AdaptiveBalancer.
+        floor: see AdaptiveBalancer.
+
+    Raises:
+        ValueError: the temperature is not above 0, or the window is no length.
     """
 
     probe = "train"
     kept = (*AdaptiveBalancer.kept, "sums", "counts", "closed", "latest", "latest_window", "ratio")
 
     def __init__(
-        self, *, temperature: float, window_steps: int, min_weight: float, max_weight: float | None, floor: float
+        self,
+        *,
+        temperature: float,
+        window_steps: int | float,
+        min_weight: float,
+        max_weight: float | None,
+        floor: float,
     ) -> None:
         super().__init__(min_weight=min_weight, max_weight=max_weight, floor=floor)
         if not temperature > 0:
             raise ValueError(f"temperature: {temperature} is not above 0")
-        if window_steps < 1:
-            raise ValueError(f"window_steps: {window_steps} is not a number of steps from 1")
+        if fault := length_fault("window_steps", window_steps):
+            raise ValueError(fault)
         self.temperature = temperature
         self.window_steps = window_steps
+
+    def fit(self, total_steps: int) -> list[str]:
+        """Fix the window; say where the run ends before two of them do."""
+        self.window_steps = in_steps(self.window_steps, total_steps)
+        if 2 * self.window_steps < total_steps:
+            return []
+        return [
+            f"balancer.window_steps: two windows of {self.window_steps} steps have equal weights, and the run has "
+            f"{total_steps}: it is equal weights throughout; take a fraction of the run, as 0.05"
+        ]
 
     def start(self, tasks: Sequence[str]) -> None:
         """Begin with nothing seen."""
@@ -43,7 +70,7 @@ class DWA(AdaptiveBalancer):
         """Add to the window's means; at its end, compare them with those of the one before."""
         self.sums = self.sums + means.nan_to_num(0.0)
         self.counts = self.counts + ~means.isnan()
-        if (window := (step + 1) // self.window_steps) > self.closed:
+        if (window := int((step + 1) // self.window_steps)) > self.closed:
             self._close(window)
         return torch.where(self.ratio.isnan(), self.ratio, (self.ratio / self.temperature).nan_to_num(0).softmax(0))
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mftcoder.core.lengths import length_fault
 from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep
 from mftcoder.engine.base import Engine
@@ -29,20 +30,26 @@ class Checkpoints:
     """How often a run saves its state, and how many checkpoints it keeps.
 
     Args:
-        checkpointing_steps: optimizer steps between two checkpoints; None for the best and the last alone.
+        checkpointing_steps: optimizer steps between two checkpoints, or a fraction of the run; None for the best and
+            the last alone.
         saving_limit: checkpoints to keep, None for all; the newest and the best always stay.
         keep: what is saved and stays besides: the best step of each task, or the Pareto set.
         asynchronous: copy the state, then write it while training continues.
+
+    Raises:
+        ValueError: checkpointing_steps is neither steps nor a fraction.
     """
 
     def __init__(
         self,
         *,
-        checkpointing_steps: Annotated[int, Field(ge=1)] | None,
+        checkpointing_steps: int | float | None,
         saving_limit: Annotated[int, Field(ge=1)] | None,
         keep: Keep,
         asynchronous: bool,
     ) -> None:
+        if fault := length_fault("checkpointing_steps", checkpointing_steps):
+            raise ValueError(fault)
         self.checkpointing_steps = checkpointing_steps
         self.saving_limit = saving_limit
         self.keep = keep

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 from mftcoder.core import manifest
 from mftcoder.core.errors import Preempted, UserError
+from mftcoder.core.lengths import in_steps
 from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
@@ -36,7 +37,7 @@ class Session:
         engine: of whose ranks the first writes.
         resume: none, auto, latest, best, or the path of a run or of a step.
         resume_force: continue although configuration or data differ.
-        every: optimizer steps between two checkpoints; None for the best and the last alone.
+        every: optimizer steps between two checkpoints, or a fraction of the run; None for the best and the last alone.
         saving_limit: checkpoints to keep; None for all.
         keep: which steps are saved and kept besides.
         asynchronous: write the copied state while training continues.
@@ -54,7 +55,7 @@ class Session:
         engine: Engine,
         resume: str,
         resume_force: bool,
-        every: int | None,
+        every: int | float | None,
         saving_limit: int | None,
         keep: Keep,
         asynchronous: bool,
@@ -86,9 +87,10 @@ class Session:
         else:
             self.abandon()
 
-    def due(self, progress: Progress) -> bool:
+    def due(self, progress: Progress, *, total_steps: int) -> bool:
         """Whether to save now: at every interval, and whenever the run has never been better."""
-        at_interval = self._every is not None and progress.step % self._every == 0
+        every = in_steps(self._every, total_steps)
+        at_interval = every is not None and progress.step % every == 0
         return at_interval or progress.step in progress.worth(self._keep)
 
     def save(self, state: State, *, metrics: Mapping[str, float]) -> None:

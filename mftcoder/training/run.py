@@ -144,7 +144,7 @@ class Run:
             metrics |= self.state.progress.take_means()
             self.trackers.log(metrics)
         stopping = not over and self._stop_requested()
-        if over or stopping or self.checkpoints.due(self.state.progress):
+        if over or stopping or self.checkpoints.due(self.state.progress, total_steps=self.schedule.total_steps):
             self._save(metrics)
         if stopping:
             raise Preempted(f"stopped after step {step} of {self.schedule.total_steps}, with a checkpoint")

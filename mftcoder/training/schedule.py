@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mftcoder.core.lengths import in_steps
 from mftcoder.core.progress import Progress
 from mftcoder.training.settings import EvaluationSettings, StoppingSettings
 
@@ -26,14 +27,14 @@ class Schedule:
 
     def logs(self, step: int) -> bool:
         """Whether the metrics of a step are logged."""
-        return _due(step, self.evaluation.log_interval)
+        return self._due(step, self.evaluation.log_interval)
 
     def validates(self, progress: Progress, *, data_left: bool) -> bool:
         """Whether a validation is due that has not been taken yet: at every interval, and after the last step."""
         step = progress.step
         taken = any(validated == step for validated, _ in progress.validations)
         last = step == self.total_steps or not data_left
-        return not taken and (last or _due(step, self.evaluation.evaluation_steps))
+        return not taken and (last or self._due(step, self.evaluation.evaluation_steps))
 
     def end(self, progress: Progress, priors: Tensor, *, data_left: bool) -> str | None:
         """Why the run is over; None while it is not.
@@ -62,6 +63,6 @@ class Schedule:
         over = [progress.stalls(task) >= stopping.early_stopping_stall_num for task in watched]
         return any(over) if stopping.early_stopping_on == "any" else bool(over) and all(over)
 
-
-def _due(step: int, every: int | None) -> bool:
-    return every is not None and step % every == 0
+    def _due(self, step: int, every: int | float | None) -> bool:
+        interval = in_steps(every, self.total_steps)
+        return interval is not None and step % interval == 0

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from mftcoder.core.lengths import length_fault
+
 MAY_BE_ZERO = ("sample_generations", "frozen_weight")
+LENGTHS = ("log_interval", "evaluation_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,20 +45,25 @@ class EvaluationSettings:
     """What is measured while training, and how often.
 
     Args:
-        log_interval: steps between two logs.
-        evaluation_steps: steps between two validations; None for after the last step only.
+        log_interval: steps between two logs, or a fraction of the run.
+        evaluation_steps: steps between two validations, or a fraction of the run; None for after the last step only.
         evaluation_samples: the most validation samples of each task; None for all.
         evaluate_first: validate before the first step.
         per_device_eval_batch_size: packs' worth of tokens in a micro-batch of the validation.
         diagnostics_steps: steps between two measurements of each task's gradient; None for never.
     """
 
-    log_interval: int
-    evaluation_steps: int | None
+    log_interval: int | float
+    evaluation_steps: int | float | None
     evaluation_samples: int | None
     evaluate_first: bool
     per_device_eval_batch_size: int
     diagnostics_steps: int | None
+
+    def _evaluation_faults(self) -> Iterator[str]:
+        for name in LENGTHS:
+            if fault := length_fault(name, getattr(self, name)):
+                yield fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +148,14 @@ class Settings(StepSettings, EvaluationSettings, StoppingSettings, AnomalySettin
     def _faults(self) -> Iterator[str]:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number and name not in MAY_BE_ZERO and not value > 0:
+            if number and name not in (*MAY_BE_ZERO, *LENGTHS) and not value > 0:
                 yield f"{name}: {value} is not above 0"
-        yield from (*self._answer_faults(), *self._stopping_faults(), *self._anomaly_faults())
+        yield from (
+            *self._evaluation_faults(),
+            *self._answer_faults(),
+            *self._stopping_faults(),
+            *self._anomaly_faults(),
+        )
 
     def conflicts(self, parts: Mapping[str, Any]) -> Iterator[str]:
         """Why it cannot run with the other components of a run."""

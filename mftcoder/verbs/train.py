@@ -43,7 +43,7 @@ from mftcoder.training.assembly import (
 from mftcoder.training.feed import Feed
 from mftcoder.training.freezing import Freezing
 from mftcoder.training.loop import Trainer
-from mftcoder.training.notices import Departures, announce
+from mftcoder.training.notices import Departures, announce, before_the_start
 from mftcoder.training.run import Run
 from mftcoder.training.schedule import Schedule
 from mftcoder.training.settings import Settings
@@ -98,9 +98,10 @@ def train(
             compiled = training.torch_compile
             whole = with_loss(net, objective=objective, data=data, engine=engine, compiled=compiled)
             engine.prepare(whole, partial(make_optimizer, optimizer))
-            balancer.start(tasks)
             sampler = data.sampler(corpus.train, packs_per_step=packs_per_step, seed=seed)
             total_steps = planned_steps(training, sampler)
+            balancing = balancer.fit(total_steps)
+            balancer.start(tasks)
             batcher = make_batcher(data, tokenizer, engine)
             trained, seq_length = sampler.trained, data.seq_length
             validator = make_validator(training, corpus.valid, batcher, engine, seq_length=seq_length, trained=trained)
@@ -123,7 +124,8 @@ def train(
             anomalies = Anomalies(training, engine, tasks, run_dir)
             components: dict[str, Stateful] = {"balancer": balancer, "sampler": sampler, "effective": trainer.effective}
             state = make_state(ModelWeights(engine, net, tokenizer), progress, engine, anomalies, components)
-            announce(corpus, validator, balancer, packs_per_step=packs_per_step, total_steps=total_steps)
+            warnings = before_the_start(corpus, balancer, scheduler, total_steps, balancing=balancing)
+            announce(corpus, engine, warnings, packs_per_step=packs_per_step, total_steps=total_steps)
             with StopRequest() as stop, Trackers(tracker if engine.rank == 0 else {}) as trackers:
                 trackers.start(run_dir=run_dir, name=name, config=config, tasks=tasks, total_steps=total_steps)
                 run = Run(

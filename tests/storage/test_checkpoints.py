@@ -137,10 +137,12 @@ def test_a_pointer_to_what_is_not_the_best_any_more_is_set_right(tmp_path: Path)
 
 def test_due_at_every_interval_and_at_every_new_best(tmp_path: Path) -> None:
     checkpoints = Run(tmp_path, checkpointing_steps=10).checkpoints
-    assert checkpoints.due(Progress(step=20))
+    assert checkpoints.due(Progress(step=20), total_steps=200)
     validations = [(20, {"task": 2.0}), (21, {"task": 3.0})]
-    assert not checkpoints.due(Progress(step=21, validations=validations))
-    assert checkpoints.due(Progress(step=22, validations=[*validations, (22, {"task": 1.0})]))
+    assert not checkpoints.due(Progress(step=21, validations=validations), total_steps=200)
+    assert checkpoints.due(Progress(step=22, validations=[*validations, (22, {"task": 1.0})]), total_steps=200)
+    fraction = Run(tmp_path / "b", checkpointing_steps=0.05).checkpoints
+    assert [step for step in range(1, 31) if fraction.due(Progress(step=step), total_steps=200)] == [10, 20, 30]
 
 
 def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,12 @@ def settings(**changes):
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"log_interval": 0}, "training.log_interval: 0 is not above 0"),
+        (
+            {"log_interval": 0},
+            "training.log_interval: 0 is neither a number of steps (an int from 1) "
+            "nor a fraction of the run (0.0 < f < 1.0)",
+        ),
+        ({"sample_tokens": 0}, "training.sample_tokens: 0 is not above 0"),
         ({"max_grad_norm": float("nan")}, "training.max_grad_norm: nan is not above 0"),
         ({"sample_generations": -1}, "training.sample_generations: -1 is below 0, which is for none"),
         ({"frozen_weight": -1.0}, "training.frozen_weight: -1.0 is not a share from 0 to 1"),
@@ -39,7 +44,7 @@ def test_what_cannot_be_is_refused(changes, fault):
 
 
 def test_all_faults_are_told_at_once():
-    with pytest.raises(ValueError, match="not above 0") as caught:
+    with pytest.raises(ValueError, match="training") as caught:
         settings(sample_generations=-2, frozen_weight=2.0, anomaly_limit=0, evaluation_steps=-1)
     assert len(str(caught.value).splitlines()) == 4
 
