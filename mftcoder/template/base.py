@@ -159,5 +159,6 @@ def refuse_tools(dialogue: Dialogue) -> None:
                 f"turn {number} has {found}, which this template cannot show; use template=native or hermes"
             )
     if dialogue.tools:
-        names = [tool.get("function", tool).get("name") for tool in dialogue.tools]
-        raise ValueError(f"tools are given ({names}), which this template cannot show; use template=native or hermes")
+        raise ValueError(
+            f"tools are given ({len(dialogue.tools)}), which this template cannot show; use template=native or hermes"
+        )
