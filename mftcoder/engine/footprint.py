@@ -4,7 +4,7 @@ T parameters train, in float32; F bytes are frozen; W processes, m micro-batches
 each trained parameter (AdamW: 8). Weights, gradients and state take, in bytes of each process:
 
     single, ddp   4 T + 4 T + s T + F
-    zero1         4 T + 4 T + (4 + s) T / W + F      an own copy of the weights and the state are cut up
+    zero1         4 T + 4 T + (4 + s) T / W + F      an own copy of the weights and the state are sharded
     zero2         4 T + (4 + 4 + s) T / W + F        the gradients too
     zero3         ((b + 4 + 4 + s) T + F) / W        all; weights are kept in b bytes besides: 2 with bf16, else 4
     fsdp2         ((4 + 4 + s) T + F) / W            all
@@ -26,8 +26,14 @@ LIVE = 1_000_000_000  # parameters that ZeRO-3 keeps gathered at most, by DeepSp
 class Sizes(NamedTuple):
     """What the formulas need to know of a model and its optimizer.
 
-    trained, frozen: parameters. frozen_bytes: of those that are frozen. layer: parameters of a decoder layer; rest: of
-    all that is outside of them. bf16: whether it computes in bfloat16. state: bytes of optimizer state a parameter.
+    Attributes:
+        trained: number of trained parameters.
+        frozen: number of frozen parameters.
+        frozen_bytes: size of the frozen ones.
+        layer: parameters of one decoder layer.
+        rest: parameters outside of the decoder layers.
+        bf16: whether it computes in bfloat16.
+        state: bytes of optimizer state for each trained parameter.
     """
 
     trained: int
@@ -71,6 +77,15 @@ def working_bytes(engine: str, sizes: Sizes) -> float:
         "zero3": sizes.low * min(sizes.trained + sizes.frozen, LIVE) + bucket,
         "fsdp2": sizes.low * (2 * sizes.layer + sizes.rest),
     }[engine]
+
+
+def loading_bytes(engine: str, sizes: Sizes) -> float:
+    """What a process holds while the model is loaded.
+
+    FSDP2 loads the whole model on every device before it shards it; ZeRO-3 shards each weight as it is read. With the
+    other engines it is less than what a step holds.
+    """
+    return 4 * sizes.trained + sizes.frozen_bytes if engine == "fsdp2" else 0.0
 
 
 def sent_bytes(engine: str, sizes: Sizes, world: int, micro_batches: int) -> float:

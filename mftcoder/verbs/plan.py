@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from mftcoder.core.errors import UserError
 from mftcoder.core.files import write_text
 from mftcoder.core.terminal import table, terminal
-from mftcoder.engine.footprint import ENGINES, Sizes, sent_bytes, state_bytes, working_bytes
+from mftcoder.engine.footprint import ENGINES, Sizes, loading_bytes, sent_bytes, state_bytes, working_bytes
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
 from mftcoder.model.memory import Outline, outline
@@ -84,7 +84,7 @@ def need(engine: str, sizes: Sizes, found: Outline, world: int, micro_batches: i
     return {
         "engine": engine,
         "processes": world,
-        "bytes": state_bytes(engine, sizes, world) + held if possible else None,
+        "bytes": max(state_bytes(engine, sizes, world) + held, loading_bytes(engine, sizes)) if possible else None,
         "sent_bytes": sent_bytes(engine, sizes, world, micro_batches),
     }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mftcoder.engine.footprint import ENGINES, SHARDED, Sizes, sent_bytes, state_bytes, working_bytes
+from mftcoder.engine.footprint import ENGINES, SHARDED, Sizes, loading_bytes, sent_bytes, state_bytes, working_bytes
 
 SIZES = Sizes(trained=1_000, frozen=50_000, frozen_bytes=100_000.0, layer=5_000, rest=1_000, bf16=True)
 
@@ -36,6 +36,11 @@ def test_more_processes_never_hold_more(engine: str) -> None:
 
 def test_eight_bit_states_save_six_bytes_a_parameter() -> None:
     assert state_bytes("ddp", SIZES, 1) - state_bytes("ddp", SIZES._replace(state=2.0), 1) == 6 * SIZES.trained
+
+
+def test_only_fsdp2_loads_the_whole_model_before_it_is_sharded() -> None:
+    assert loading_bytes("fsdp2", SIZES) == 4 * SIZES.trained + SIZES.frozen_bytes
+    assert {loading_bytes(engine, SIZES) for engine in ENGINES if engine != "fsdp2"} == {0.0}
 
 
 def test_what_is_sent() -> None:
