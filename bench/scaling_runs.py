@@ -110,7 +110,9 @@ class Nothing:
 
 
 def checkpoints_of(run_dir: Path, trainer: Trainer, *, asynchronous: bool, resume: str = "none") -> Session:
-    settings = Checkpoints(checkpointing_steps=1, saving_limit=2, keep="best", asynchronous=asynchronous)
+    settings = Checkpoints(
+        checkpointing_steps=1, saving_limit=2, keep="best", asynchronous=asynchronous, on_full="stop"
+    )
     engine = trainer.engine
     return settings.open(run_dir=run_dir, engine=engine, config={}, facts={}, resume=resume, resume_force=False)
 

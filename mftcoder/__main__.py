@@ -44,7 +44,7 @@ def main() -> NoReturn:
         together = True
     except Preempted as stop:
         print(stop.message, file=sys.stderr)
-        code, together = stop.CODE, stop.together
+        code, together = int(stop.code or 0), stop.together
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:

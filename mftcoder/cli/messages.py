@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mftcoder.cli import names
 from mftcoder.cli.command import Command
+from mftcoder.cli.config import conf_dir
 from mftcoder.cli.wrong_overrides import wrong_overrides
 from mftcoder.core.errors import ConfigError, Refused, UserError, WorkerError
 from mftcoder.core.terminal import program
@@ -39,15 +40,26 @@ def plain(error: BaseException, command: Command | None) -> BaseException:
         words = command.overrides
         if faults := wrong_overrides(command.conf, command.verb, words, multirun=command.multirun):
             return faults
+    if isinstance(error, OSError) and _of_hydra(error):
+        place = error.filename or "hydra.run.dir"
+        return ConfigError([f"hydra.run.dir: {place!s:.200}: {error.strerror}; name a directory that can be made"])
     message = next((message for kind, message in MESSAGES.items() if isinstance(error, kind)), None)
     return error if message is None else ConfigError([message(error, command)])
 
 
+def _of_hydra(error: OSError) -> bool:
+    """Whether Hydra raised it as it made the directory of a run: a file lies in the way, or its name is too long."""
+    frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [file for file in frames if "/mftcoder/" in file or "/hydra/" in file or "/omegaconf/" in file]
+    return bool(ours) and ours[-1].endswith(("hydra/core/utils.py", "basic_launcher.py", "storage/run_directory.py"))
+
+
 def _missing(error: MissingConfigException, command: Command | None) -> str:
-    if not error.missing_cfg_file or not error.options:
+    group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+    conf = command.conf if command else conf_dir()  # Of a list, as tracker=[x], Hydra does not say the choices.
+    found = error.options or sorted(file.stem for file in (conf / group).glob("*.yaml") if group)
+    if not (options := [option for option in found if not option.startswith("_")]):
         return _any(error, command)
-    group, _, choice = error.missing_cfg_file.rpartition("/")
-    options = [option for option in error.options if not option.startswith("_")]
     near = names.other_choice(group, choice, options)
     return f"{group}: {choice!r} is not a choice; {near}choices: {', '.join(options)}"
 

@@ -9,6 +9,10 @@ class UserError(ValueError):
     """Something the user can mend: the message names the place, the value and the remedy."""
 
 
+class DiskFullError(UserError):
+    """There is no space left for what was to be written; what was there is as it was."""
+
+
 class ConfigError(UserError):
     """Everything that is wrong with a configuration, in one message; faults: a line each."""
 
@@ -41,14 +45,18 @@ class Interrupted(Exception):  # noqa: N818 - it is no error
 
 
 class Preempted(SystemExit):
-    """The run was asked to stop and left a checkpoint behind: exit code 85, so that a scheduler may requeue it.
+    """The run was asked to stop: exit code 85 where it left a checkpoint, so that a scheduler may requeue it, else 130.
 
-    together: whether all processes of the run agreed on it, and so can wait for each other.
+    Args:
+        message: what became of the run.
+        together: whether all processes of the run agreed on it, and so can wait for each other.
+        saved: whether there is a checkpoint.
     """
 
-    CODE = 85
+    CODE, UNSAVED = 85, 130
 
-    def __init__(self, message: str, *, together: bool = True) -> None:
-        super().__init__(self.CODE)
+    def __init__(self, message: str, *, together: bool = True, saved: bool = True) -> None:
+        super().__init__(self.CODE if saved else self.UNSAVED)
         self.message = message
         self.together = together
+        self.saved = saved

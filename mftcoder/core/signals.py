@@ -52,7 +52,7 @@ def ending_at_once() -> Iterator[None]:
 
     def leave(number: int, frame: FrameType | None) -> None:
         if os.getpid() == pid:
-            raise Preempted("stopped before there was anything to save", together=False)
+            raise Preempted("stopped before there was anything to save", together=False, saved=False)
         signal.signal(number, signal.SIG_DFL)  # A child that inherits the handler.
         os.kill(os.getpid(), number)
 

@@ -24,7 +24,7 @@ from mftcoder.core.terminal import SWEEP, log_plainly
 from mftcoder.launch import world
 from mftcoder.launch.worker import work
 from mftcoder.launch.world import Meeting, World
-from mftcoder.storage import run_directory, status
+from mftcoder.storage import resumption, run_directory, status
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -199,7 +199,7 @@ def _on_nodes(job: Job) -> float | None:
 def _in_workers(job: Job, run_dir: Path, sha256: str, *, serves: bool = False) -> float | None:
     from mftcoder.launch.elastic import run_workers
 
-    hidden = {"sha256": sha256, "hidden": secrets.find(job.tree)}
+    hidden = {"launcher": os.getpid(), "sha256": sha256, "hidden": secrets.find(job.tree)}
     environment = {secrets.ENVIRONMENT: json.dumps(hidden)}
     if job.sweep:
         environment[SWEEP] = "1"
@@ -212,9 +212,14 @@ def _in_workers(job: Job, run_dir: Path, sha256: str, *, serves: bool = False) -
 
 def _outcome(run_dir: Path, ending: Ending) -> float | None:
     """The metric of a run whose workers have ended; raises Preempted or WorkerError where there is none."""
-    said = (status.read(run_dir) or status.Status(state="running")).state
+    before = status.read(run_dir) or status.Status(state="running")
+    said, step = before.state, resumption.saved(run_dir)
     if said == "running" and ending.asked:
-        status.update(run_dir, state="preempted", reason="stopped before it could save anything")
+        left = "before it could save anything" if step is None else f"at once; {step} is there"
+        status.update(run_dir, state="preempted", reason=f"stopped {left}")
+    elif said == "failed" and ending.killed and re.search(r"time[d ]? ?-?out", before.reason or "", re.IGNORECASE):
+        # A peer that is dead resets its connections; this one was there, until the agent ended it.
+        status.update(run_dir, rank=ending.rank, reason=f"did not answer; rank {before.rank}: {before.reason}")
     elif said == "running" or (said == "failed" and ending.killed):  # Others fail for want of the one that was killed.
         status.update(run_dir, state="failed", reason=ending.reason, rank=ending.rank or 0)
     word = status.read(run_dir)
@@ -222,7 +227,7 @@ def _outcome(run_dir: Path, ending: Ending) -> float | None:
     if word.state == "completed":
         return word.metric
     if word.state == "preempted":
-        raise Preempted(str(word.reason))
+        raise Preempted(str(word.reason), saved=step is not None)
     if word.rank:
         _show(run_dir / "ranks" / str(word.rank) / "stderr.log")
     raise WorkerError(f"{run_dir}: rank {word.rank} failed: {word.reason}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+from collections.abc import Iterable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.box import HEAVY_HEAD
@@ -38,6 +40,17 @@ class Summary(Callback):
             logging.getLogger(f"hydra._internal.core_plugins.{name}").addFilter(_masks)
         atexit.register(show, sweep_dir)
 
+    @override
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Hydra shows the overrides of a job that has failed."""
+        job_return.overrides = _masked_words(config, job_return.overrides or ())
+
+
+def _masked_words(config: DictConfig, words: Iterable[str]) -> list[str]:
+    tree: Any = OmegaConf.to_container(config, resolve=False)
+    hidden, names = secrets.values(tree), tree.get(secrets.EXTRA_NAMES) or ()
+    return [secrets.masked_override(word, hidden, names) for word in words]
+
 
 def _lock(sweep_dir: Path) -> Lock:
     """The lock of a sweep's directory; raises Refused, which Hydra lets through, where another sweep has it."""
@@ -52,15 +65,16 @@ def _lock(sweep_dir: Path) -> Lock:
 
 
 def _masks(record: logging.LogRecord) -> bool:
-    """Hydra lists the overrides of each job on the console."""
-    record.msg = " ".join(secrets.masked_override(word) for word in str(record.msg).split(" "))
+    """Hydra lists the overrides of each job on the console: all of them are masked where one holds a secret."""
+    text = str(record.msg)
+    if any(secrets.masked_override(word) != word for word in text.split()):
+        record.msg = f"{text.partition(':')[0]}: {secrets.MASK}"
     return True
 
 
 def without_secrets(config: DictConfig) -> DictConfig:
     """A copy of a sweep's configuration, for its multirun.yaml: what is typed, chosen and set, the secrets masked."""
     tree: Any = OmegaConf.to_container(config, resolve=False)
-    hidden, names = secrets.values(tree), tree.get(secrets.EXTRA_NAMES) or ()
     copy = deepcopy(config)
     with read_write(copy), open_dict(copy):
         for path, _, shown in secrets.find(tree):
@@ -69,7 +83,7 @@ def without_secrets(config: DictConfig) -> DictConfig:
                 node = node[key]
             node[path[-1]] = shown
         for words in (copy.hydra.overrides.task, copy.hydra.overrides.hydra):
-            words[:] = [secrets.masked_override(word, hidden, names) for word in words]
+            words[:] = _masked_words(config, words)
         copy.hydra.job.override_dirname = ""
     return copy
 

@@ -10,18 +10,19 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mftcoder.cli import config, secrets
 from mftcoder.cli.schema import settings
-from mftcoder.core.errors import Preempted, UserError
+from mftcoder.core.errors import DiskFullError, Preempted, UserError
 from mftcoder.core.signals import ending_at_once, ignoring
 from mftcoder.core.streams import make_streams_last
 from mftcoder.core.terminal import log_plainly
 from mftcoder.report.draw import FILE, draw
 from mftcoder.report.record import METRICS
-from mftcoder.storage import run_directory, status
+from mftcoder.storage import resumption, run_directory, status
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
             given = {"run_dir": run_dir, "config": secrets.masked(tree)}
             metric = verb(**parts, **{name: given[name] for name in config.RUNTIME if name in settings(verb)})
     except Preempted as stop:
+        if not stop.saved and (step := resumption.saved(run_dir)) is not None:
+            stop.saved, stop.code = True, stop.CODE
+            stop.message = f"{stop.message}; {step} of an earlier start is there"
         if rank == 0:
             with ignoring():
                 status.update(run_dir, state="preempted", reason=stop.message)
@@ -48,6 +52,9 @@ def work(tree: Mapping[str, Any], run_dir: Path) -> float | None:
     except BaseException as error:
         kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         status.fail(run_dir, reason=secrets.scrub(f"{kind}{error}", secrets.values(tree)), rank=rank)
+        if isinstance(error, OSError) and error.errno in (ENOSPC, EDQUOT):
+            place = error.filename or run_dir
+            raise DiskFullError(f"{place}: the disk is full ({error}); make room, and resume") from error
         raise
     else:
         if rank == 0:
@@ -65,8 +72,8 @@ def _draw(run_dir: Path) -> None:
         return
     try:
         draw(run_dir)
-    except Exception:
-        log.warning("%s could not be drawn", run_dir / FILE, exc_info=True)
+    except Exception as error:
+        log.warning("%s could not be drawn: %s", run_dir / FILE, error, exc_info=not isinstance(error, OSError))
 
 
 def leave(code: int, *, together: bool) -> NoReturn:
@@ -90,6 +97,8 @@ def main() -> NoReturn:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     run_dir = Path(sys.argv[1])
     told = json.loads(os.environ.pop(secrets.ENVIRONMENT))
+    if os.getppid() != told["launcher"]:
+        leave(1, together=False)  # It was killed before this process could ask to be told of that.
     try:
         work(secrets.restored(run_directory.read_config(run_dir, told["sha256"]), told["hidden"]), run_dir)
     except Preempted:

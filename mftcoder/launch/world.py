@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Timer
 from typing import Any
 
 import psutil
 
 from mftcoder.core.errors import ConfigError, UserError
 
+log = logging.getLogger(__name__)
+
 JOIN_SECONDS = 120  # how long to wait for the other processes
+SILENT_SECONDS = 2  # how long to wait for them without a word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +166,8 @@ class Meeting:
         os.environ.update(world.environment())
         agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # Then torchrun itself keeps the store.
         first = world.rank == 0
-        return cls(_store(world.address, world.port, world.size, first and not agent), serves=first)
+        with _saying(f"waiting for {world.address}:{world.port} as rank {world.rank} of {world.size}"):
+            return cls(_store(world.address, world.port, world.size, first and not agent), serves=first)
 
     @classmethod
     def at(cls, host: str, port: int, size: int) -> Meeting:
@@ -190,6 +196,17 @@ class Meeting:
         if "error" in message:
             raise UserError(f"the first process could not start: {message['error']}")
         return message
+
+
+@contextmanager
+def _saying(what: str) -> Iterator[None]:
+    """Says for whom this process waits, where that takes more than a moment."""
+    timer = Timer(SILENT_SECONDS, log.warning, [what])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _store(host: str, port: int, size: int, serve: bool, seconds: int = JOIN_SECONDS) -> Any:

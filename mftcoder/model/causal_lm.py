@@ -109,7 +109,7 @@ class CausalLM:
         options = hub_options(source, self.revision, trust_remote_code=self.trust_remote_code)
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # The library raises anything where a field is of another type.
             raise unloadable("tokenizer", source, str(error)) from error
         if not tokenizer.is_fast:
             raise unloadable("tokenizer", source, "it has no fast version (tokenizer.json)")

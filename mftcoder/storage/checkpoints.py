@@ -23,7 +23,7 @@ from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep
 from mftcoder.engine.base import Engine
 from mftcoder.storage.identity import Identity
-from mftcoder.storage.session import Session, agree, claim
+from mftcoder.storage.session import OnFull, Session, agree, claim
 
 
 class Checkpoints:
@@ -35,6 +35,7 @@ class Checkpoints:
         saving_limit: checkpoints to keep, None for all; the newest and the best always stay.
         keep: what is saved and stays besides: the best step of each task, or the Pareto set.
         asynchronous: copy the state, then write it while training continues.
+        on_full: what a full disk leads to: stop the run, or skip the checkpoint with a warning.
 
     Raises:
         ValueError: checkpointing_steps is neither steps nor a fraction.
@@ -47,6 +48,7 @@ class Checkpoints:
         saving_limit: Annotated[int, Field(ge=1)] | None,
         keep: Keep,
         asynchronous: bool,
+        on_full: OnFull,
     ) -> None:
         if fault := length_fault("checkpointing_steps", checkpointing_steps):
             raise ValueError(fault)
@@ -54,6 +56,7 @@ class Checkpoints:
         self.saving_limit = saving_limit
         self.keep = keep
         self.asynchronous = asynchronous
+        self.on_full = on_full
 
     def open(
         self,
@@ -89,5 +92,6 @@ class Checkpoints:
             saving_limit=self.saving_limit,
             keep=self.keep,
             asynchronous=self.asynchronous,
+            on_full=self.on_full,
             lock=locks[0] if locks else None,
         )

@@ -61,5 +61,5 @@ class Identity:
         """Keep pointing to the best step so far where that belongs to an earlier run."""
         pointer, own = directory / "best", self.run_dir / resumption.STEPS
         if directory != own and pointer.is_file():
-            best = (directory / pointer.read_text(encoding="utf-8")).resolve()
+            best = (directory / resumption.pointed(pointer)).resolve()
             write_text(own / "best", str(best))

@@ -125,7 +125,7 @@ def attach(net: PreTrainedModel, adapter: Path) -> PeftModel:
         untrusted.check_adapter(config)
         with quiet():
             adapted = PeftModel.from_pretrained(net, str(adapter))
-    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # PEFT raises anything where a field is of another type.
         raise UserError(f"the adapter in {adapter} does not fit {net.name_or_path}, but {base}: {error}") from error
     if base != net.name_or_path:
         log.warning("the adapter in %s was trained over %s, not over %s", adapter, base, net.name_or_path)
@@ -144,7 +144,7 @@ def weights_of(checkpoint: str) -> Path:
     run = newest_run(path, having=LATEST)
     pointer = path if run is None else run / LATEST
     if pointer.is_file():
-        path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
+        path = pointer.parent / resumption.pointed(pointer)
     if (path / ADAPTER).is_file() or any(path.glob("model*.safetensors")):
         _check(path)
         return path.resolve()

@@ -61,9 +61,32 @@ def newest(run: Path) -> Path | None:
     return None
 
 
+def pointed(pointer: Path) -> str:
+    """What a pointer (latest, best, best-<task>) names: a step beside it, or the path of one.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        text = pointer.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{pointer}: names no step: {error}; remove it, or name a step") from error
+    if not text or len(text) > 4000 or not text.isprintable():
+        raise UserError(f"{pointer}: names no step: {text!r:.60}; remove it, or name a step")
+    return text
+
+
+def saved(run: Path) -> str | None:
+    """The name of the newest step of a run, as `latest` says; None where there is none."""
+    try:
+        return pointed(run / STEPS / "latest")
+    except UserError:
+        return None
+
+
 def steps(run: Path) -> list[Path]:
     """The step directories of a run, oldest first; what else lies beside them is nobody's business."""
-    found = [path for path in (run / STEPS).glob(f"{STEP}*") if re.fullmatch(rf"{STEP}\d+", path.name)]
+    found = [path for path in (run / STEPS).glob(f"{STEP}*") if re.fullmatch(rf"{STEP}[0-9]{{1,15}}", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(STEP)))
 
 
@@ -164,21 +187,23 @@ def _candidates(run: Path, resume: str) -> Iterator[Path]:
     if resume == "best":
         pointer = run / STEPS / "best"
         if pointer.is_file():
-            yield _at(run / STEPS / pointer.read_text(encoding="utf-8").strip())
+            yield _at(run / STEPS / pointed(pointer))
     elif (step := newest(run)) is not None:
         yield step
 
 
-def _runs(run_dir: Path, resume: str) -> list[Path]:
+def _runs(run_dir: Path, resume: str) -> Iterator[Path]:
     """The run itself, which a scheduler may have started again, then the runs beside it, the last saved first.
 
-    The runs beside a job of a sweep are other jobs, and are never gone on from; with auto, nor is a finished run.
+    The runs beside are looked at only where the run itself has nothing. Those beside a job of a sweep are other jobs,
+    and are never resumed; with auto, nor is a finished run.
     """
+    yield run_dir
     if _is_job(run_dir):
-        return [run_dir]
+        return
     beside = [latest.parent.parent for latest in run_dir.parent.glob(f"*/{STEPS}/latest")]
     others = [run for run in beside if run != run_dir and not (resume == "auto" and _finished(run))]
-    return [run_dir, *sorted(others, key=lambda run: (run / STEPS / "latest").stat().st_mtime_ns, reverse=True)]
+    yield from sorted(others, key=lambda run: (run / STEPS / "latest").stat().st_mtime_ns, reverse=True)
 
 
 def _finished(run: Path) -> bool:

@@ -6,23 +6,25 @@ import logging
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from mftcoder.core import manifest
-from mftcoder.core.errors import Preempted, UserError
+from mftcoder.core.errors import DiskFullError, Preempted, UserError
 from mftcoder.core.lengths import in_steps
 from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
-from mftcoder.storage import resumption, run_directory, serialize, snapshot
+from mftcoder.storage import resumption, run_directory, serialize, snapshot, status
 from mftcoder.storage.identity import Identity
 from mftcoder.storage.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+OnFull = Literal["stop", "skip"]
 T = TypeVar("T")
 
 
@@ -41,6 +43,7 @@ class Session:
         saving_limit: checkpoints to keep; None for all.
         keep: which steps are saved and kept besides.
         asynchronous: write the copied state while training continues.
+        on_full: whether a full disk ends the run, or the checkpoint is left out.
         lock: of the checkpoints on rank 0, None elsewhere.
 
     Attributes:
@@ -59,6 +62,7 @@ class Session:
         saving_limit: int | None,
         keep: Keep,
         asynchronous: bool,
+        on_full: OnFull,
         lock: Lock | None,
     ) -> None:
         self.last: Path | None = None
@@ -72,6 +76,7 @@ class Session:
         self._saving_limit = saving_limit
         self._keep = keep
         self._asynchronous = asynchronous
+        self._on_full = on_full
         self._give_up = None if lock is None else weakref.finalize(self, lock.release)
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
@@ -176,7 +181,17 @@ class Session:
     def _wait(self) -> None:
         """Wait for the last save; all ranks raise if it failed."""
         pending, self._pending = self._pending, None
-        agree(self._engine, pending.result if pending is not None else lambda: None)
+        agree(self._engine, partial(self._result, pending))
+
+    def _result(self, pending: Future[None] | None) -> None:
+        """What came of the last save: with on_full=skip, a full disk is a warning."""
+        try:
+            if pending is not None:
+                pending.result()
+        except DiskFullError as error:
+            if self._on_full == "stop":
+                raise
+            log.warning("%s; the run goes on without it (checkpoint.on_full=skip)", error)
 
     def _write(self, copied: Snapshot) -> None:
         """The part that may run in another thread."""
@@ -195,6 +210,14 @@ def claim(run_dir: Path) -> Lock:
     lock = run_directory.hold(run_dir)
     snapshot.clear(run_dir / resumption.STEPS)
     return lock
+
+
+def farewell(run_dir: Path) -> str:
+    """Note that a second Ctrl-C ends the run at once, and say which checkpoint there is."""
+    step = resumption.saved(run_dir)
+    left = "with no checkpoint" if step is None else f"{step} is there"
+    status.update(run_dir, state="preempted", reason=f"stopped at once; {left}")
+    return f"stopped at once; {left}"
 
 
 def agree(engine: Engine, decide: Callable[[], T]) -> T:

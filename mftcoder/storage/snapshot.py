@@ -6,18 +6,18 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from errno import ENOSPC
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from mftcoder.core import files, manifest
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import DiskFullError, UserError
 from mftcoder.storage import environment, resumption, serialize
 
 CONFIG = "run.json"
-MARGIN = 64 << 20  # bytes that must stay free on the disk beside a checkpoint
+MARGIN = 1 << 20  # bytes that must be free beside those of the state, at the least
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +53,14 @@ class Snapshot:
 
         Raises:
             UserError: writing fails; nothing is left of it then, and what was there is as it was.
+            DiskFullError: for want of space.
         """
         try:
             with files.staged(directory / self.name) as staged:
                 self._write_files(staged)
         except (OSError, SafetensorError) as error:
-            raise UserError(
+            full = getattr(error, "errno", None) in (ENOSPC, EDQUOT) or "os error 28" in str(error)
+            raise (DiskFullError if full else UserError)(
                 f"{directory / self.name} could not be saved: {error}; the earlier checkpoints are as they were"
             ) from error
         return directory / self.name
@@ -92,7 +94,10 @@ class Snapshot:
 
         One from an earlier run, which is the path of a step there, stays as long as it is the right step.
         """
-        named = pointer.read_text(encoding="utf-8").strip() if pointer.is_file() else None
+        try:
+            named = resumption.pointed(pointer) if pointer.is_file() else None
+        except UserError:
+            named = "damaged"
         right = name_of(step) if step is not None and step in self.kept else None
         if right is not None and named != right and (pointer.parent / right).is_dir():
             files.write_text(pointer, right)

@@ -103,7 +103,7 @@ class Run:
             if self.evaluate_first and self.validator.num_samples:
                 self.trackers.log({"step": 0, "epoch": 0.0, "tokens": 0, **self._validate()})
         except Interrupted:
-            raise Preempted("stopped before the first step, with nothing to save") from None
+            raise Preempted("stopped before the first step, with nothing to save", saved=False) from None
 
     def _resume(self) -> None:
         """Continue where the state is, with the validation that a stop cut short."""

@@ -24,6 +24,7 @@ from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
 from mftcoder.scheduler.base import Schedule as LearningRate
 from mftcoder.storage.checkpoints import Checkpoints
+from mftcoder.storage.session import farewell
 from mftcoder.template.base import Template
 from mftcoder.tracker.base import Tracker
 from mftcoder.tracker.composite import Trackers
@@ -126,7 +127,8 @@ def train(
             state = make_state(ModelWeights(engine, net, tokenizer), progress, engine, anomalies, components)
             warnings = before_the_start(corpus, balancer, scheduler, total_steps, balancing=balancing)
             announce(corpus, engine, warnings, packs_per_step=packs_per_step, total_steps=total_steps)
-            with StopRequest() as stop, Trackers(tracker if engine.rank == 0 else {}) as trackers:
+            parting = partial(farewell, run_dir) if engine.rank == 0 else None
+            with StopRequest(parting) as stop, Trackers(tracker if engine.rank == 0 else {}) as trackers:
                 trackers.start(run_dir=run_dir, name=name, config=config, tasks=tasks, total_steps=total_steps)
                 run = Run(
                     trainer=trainer,

@@ -63,15 +63,26 @@ def test_all_ranks_are_asked_to_stop(conf: Path, number: signal.Signals) -> None
     assert status(run_dir)["state"] == "preempted"
 
 
-def test_a_second_signal_ends_all_ranks_at_once(conf: Path) -> None:
+@pytest.mark.parametrize(
+    ("saved", "code", "said"),
+    [
+        (None, 130, "stopped before it could save anything\n"),
+        ("step_000050", 85, "stopped at once; step_000050 is there\n"),
+    ],
+)
+def test_a_second_signal_ends_all_ranks_at_once(conf: Path, saved: str | None, code: int, said: str) -> None:
     process = start("engine=many", "action=ignore")
-    wait_for_run(("ready0", "ready1"))
+    run_dir = wait_for_run(("ready0", "ready1"))
+    if saved is not None:
+        (run_dir / "checkpoints").mkdir()
+        (run_dir / "checkpoints" / "latest").write_text(saved)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     time.sleep(1)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert finish(process)[0] == 85
+    assert finish(process)[::2] == (code, said)
+    assert status(run_dir)["state"] == "preempted"
     assert time.monotonic() - begun < 15
 
 

@@ -62,6 +62,51 @@ def test_no_secret_is_written_anywhere_but_the_verb_has_it(conf: Path) -> None:
     assert leaks == []
 
 
+ODD = 'x"y\\SECRET-value'
+
+
+def test_no_secret_is_left_by_jobs_that_are_refused_nor_in_other_values(conf: Path) -> None:
+    quoted = ODD.replace('"', '\\"')
+    words = (f'+service={{api_key: "{quoted}", url: "u:{quoted}@h"}}',)
+    assert run(*words)[0] == 0
+    code, out, err = run("-m", *words, "value=1,soon", "rank=one")
+    assert code == 2
+    assert "SECRET" not in out + err
+    assert len(runs("sweep-*/*-*")) == 2
+    assert (runs("sweep-*")[0] / "multirun.yaml").is_file()
+    assert facts(runs("2*")[0])["key"] == ODD
+    (runs("2*")[0] / "facts0.json").unlink()
+    leaks = [file for file in Path("runs").rglob("*") if file.is_file() and "SECRET" in file.read_text()]
+    assert leaks == []
+
+
+def test_a_second_start_in_a_directory_leaves_no_trace(conf: Path) -> None:
+    first = start("action=wait", "value=1", "hydra.run.dir=runs/toy/one")
+    run_dir = wait_for_run()
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    for words in (("value=2",), ("value=2", "engine=many"), ("valeu=2",)):
+        code, _, err = run(*words, "hydra.run.dir=runs/toy/one")
+        assert code in (1, 2)
+        assert "valeu" in err or re.search(rf"process {first.pid} on \S+, since [\dT:+-]+, trains in it; wait", err), (
+            err
+        )
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    first.send_signal(signal.SIGTERM)
+    assert finish(first)[0] == 85
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["value"] == 1
+
+
+def test_of_two_identical_sweeps_the_second_is_refused(conf: Path) -> None:
+    words = ("-m", "value=1,2", "hydra.sweep.dir=runs/toy/sweep")
+    first = start(*words, "action=wait_once")
+    wait_for(*[Path("runs/toy/sweep/.lock.owner")])
+    code, _, err = run(*words)
+    assert code == 1
+    assert re.search(rf"hydra.sweep.dir=\S+: process {first.pid} on \S+, since \S+, runs a sweep in it; wait", err), err
+    first.send_signal(signal.SIGTERM)
+    finish(first)
+
+
 def test_faults_are_one_message_and_leave_no_directory(conf: Path) -> None:
     code, out, err = run("valeu=2", "+foo=1", "rank=one")
     assert (code, out) == (2, "")
@@ -286,17 +331,17 @@ def test_under_torchrun_a_signal_to_one_rank_before_the_first_step_ends_all(conf
     run_dir = wait_for_run(("ready0", "ready1"))
     os.kill(int(str(facts(run_dir, 1)["pid"])), signal.SIGUSR1)
     _, _, err = finish(process)
-    assert "exitcode  : 85" in err
+    assert "exitcode  : 130" in err
     assert status(run_dir)["state"] == "preempted"
 
 
-def test_under_srun_a_signal_before_the_first_step_gives_the_code_for_another_try(conf: Path) -> None:
+def test_under_srun_a_signal_before_the_first_step_ends_all_and_promises_no_checkpoint(conf: Path) -> None:
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
     tasks = [start("engine=many", "action=load", **step, SLURM_PROCID=r, SLURM_LOCALID=r) for r in ("0", "1")]
     run_dir = wait_for_run(("ready0", "ready1"))
     for task in tasks:
         task.send_signal(signal.SIGUSR1)
-    assert [finish(task)[0] for task in tasks] == [85, 85]
+    assert [finish(task)[0] for task in tasks] == [130, 130]
     assert status(run_dir)["state"] == "preempted"
 
 

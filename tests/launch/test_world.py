@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from mftcoder.core.errors import ConfigError, UserError
-from mftcoder.launch import world
+from mftcoder.core.errors import ConfigError, UserError, WorkerError
+from mftcoder.launch import launcher, world
+from mftcoder.launch.elastic import Ending
 from mftcoder.launch.launcher import Shape, fit
 from mftcoder.launch.world import Meeting, World, find, first_host
+from mftcoder.storage import status
 
 TORCHRUN = {
     "RANK": "3",
@@ -45,6 +47,39 @@ def test_torchrun() -> None:
     )  # fmt: skip
     assert place.nodes == 2
     assert place.environment() == TORCHRUN
+
+
+def test_it_says_for_whom_it_waits(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(world, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(world, "JOIN_SECONDS", 2)
+    monkeypatch.setattr("mftcoder.launch.world._store.__defaults__", (2,))
+    for name in TORCHRUN:
+        monkeypatch.setenv(name, "")
+    stale = {**TORCHRUN, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    place = find(stale)
+    assert place is not None
+    with pytest.raises(UserError, match="not all came within 2 s"):
+        Meeting.of(place)
+    assert f"waiting for 127.0.0.1:{stale['MASTER_PORT']} as rank 3 of 4" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (
+            "RuntimeError: [gloo] Timed out waiting 20000ms for recv",
+            "did not answer; rank 0: RuntimeError: [gloo] Timed",
+        ),
+        ("RuntimeError: Connection closed by peer", "ended with SIGKILL: out of memory?"),
+    ],
+)
+def test_a_rank_that_hangs_is_told_from_one_that_was_killed(tmp_path: Path, reason: str, said: str) -> None:
+    status.fail(tmp_path, reason=reason, rank=0)
+    with pytest.raises(WorkerError, match="rank 1 failed"):
+        launcher._outcome(tmp_path, Ending(rank=1, how="SIGKILL", killed=True))
+    found = status.read(tmp_path)
+    assert found is not None
+    assert found.reason.startswith(said)  # type: ignore[union-attr]
 
 
 def test_deepspeed_calls_the_local_size_otherwise() -> None:

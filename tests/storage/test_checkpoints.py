@@ -171,6 +171,29 @@ def test_too_little_space_is_seen_before_anything_is_written(tmp_path: Path, mon
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_full_disk_skips_the_checkpoint_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asynchronous: bool
+) -> None:
+    run = Run(tmp_path, asynchronous=asynchronous, on_full="skip").trained(1)
+    run.checkpoints.finish() if asynchronous else None
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    run = Run(tmp_path, resume="auto", asynchronous=asynchronous, on_full="skip")
+    with monkeypatch.context() as patch:
+        patch.setattr("mftcoder.core.files._publish", full)
+        run.trained(2)
+        run.checkpoints._wait()
+    assert "step_000002 could not be saved" in caplog.text
+    assert "the run goes on without it (checkpoint.on_full=skip)" in caplog.text
+    assert names(tmp_path) == ["latest", "step_000001"]
+    run.trained(3)
+    run.checkpoints.finish()
+    assert names(tmp_path) == ["latest", "step_000001", "step_000003"]
+
+
 def test_a_failed_asynchronous_save_is_raised_at_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path, asynchronous=True)
     monkeypatch.setattr("mftcoder.core.files._publish", lambda *_, **__: 1 / 0)

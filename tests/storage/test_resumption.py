@@ -155,3 +155,36 @@ def test_tasks_with_other_data_are_named() -> None:
     ]
     assert resumption.other_data(saved, saved) == []
     assert resumption.other_data({}, saved) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "{", "[1]", '{"state": 3}', '{"state": "running", "metric": "x"}', "\x00"]
+)
+def test_a_damaged_status_beside_a_run_is_a_warning(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = make_run(tmp_path / "a", 1, age=1)
+    (broken / "status.json").write_text(text)
+    make_run(tmp_path / "b", 5, age=100)
+    assert found("auto", tmp_path / "b") == "b/5"
+    assert "a/status.json" not in caplog.text
+    assert found("auto", tmp_path / "c") == "a/1"
+    assert "a/status.json: is no status of a run, and left out" in caplog.text
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"x" * 5000, b"", b"a\nb", b"\x00"])
+def test_a_damaged_pointer_is_refused_in_words(tmp_path: Path, data: bytes) -> None:
+    run = make_run(tmp_path / "a", 1)
+    (run / "checkpoints" / "best").write_bytes(data)
+    with pytest.raises(UserError, match=r"checkpoints/best: names no step: .*; remove it, or name a step"):
+        found("best", run)
+    (run / "checkpoints" / "latest").write_bytes(data)
+    assert found("auto", run) == "a/1"
+    assert resumption.saved(run) is None
+
+
+@pytest.mark.parametrize("name", ["step_٣", "step_99999999999999999999999999", "step_1x", "step_"])
+def test_odd_names_are_no_steps(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "a", 1)
+    (run / "checkpoints" / name).mkdir()
+    assert [step.name for step in resumption.steps(run)] == ["step_000001"]

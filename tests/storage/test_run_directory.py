@@ -239,3 +239,15 @@ def test_a_place_to_go_on_from_that_is_none_is_seen_before_anything_is_written(t
     assert not (tmp_path / "a" / "config.yaml").exists()
     run_directory.discard(tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_on_a_full_disk_the_status_is_true_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status.update(tmp_path, step=3)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mftcoder.core.files._publish", full)
+    status.fail(tmp_path, reason="the disk is full", rank=0)
+    assert status.read(tmp_path) == Status(state="failed", step=3, reason="the disk is full", rank=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]

@@ -42,7 +42,13 @@ class Run:
         self.state = State(EngineWeights(self.engine), self.progress, parts)
         resume = {"resume": changes.pop("resume", "none"), "resume_force": changes.pop("resume_force", False)}
         about = {"config": config or {"model": "toy"}, "facts": changes.pop("facts", {})}
-        settings = {"checkpointing_steps": 1, "saving_limit": None, "keep": "best", "asynchronous": False}
+        settings = {
+            "checkpointing_steps": 1,
+            "saving_limit": None,
+            "keep": "best",
+            "asynchronous": False,
+            "on_full": "stop",
+        }
         opened = Checkpoints(**{**settings, **changes}).open(run_dir=run_dir, engine=self.engine, **about, **resume)
         self.checkpoints = opened
 

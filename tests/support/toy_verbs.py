@@ -109,6 +109,8 @@ def _wait(run_dir: Path, here: int) -> None:
             if stop.requested:
                 if here == 0:  # As runs do: of two that change a status at once, one is lost.
                     status.update(run_dir, step=7)
+                (run_dir / "checkpoints").mkdir(exist_ok=True)
+                (run_dir / "checkpoints" / "latest").write_text("step_000007")
                 raise Preempted("stopped after step 7")
     raise AssertionError("nobody asked")
 
