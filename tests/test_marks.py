@@ -36,7 +36,8 @@ def unmarked(source: str) -> list[str]:
     marks = [node.value for node in tree.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node)]
     if any("mark.slow" in ast.unparse(mark) for mark in marks):
         return []
-    tests = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in starting(tree)]
+    names = starting(tree)
+    tests = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
     tests = [node for node in tests if node.name.startswith("test_")]
     return [node.name for node in tests if not any("mark.slow" in ast.unparse(d) for d in node.decorator_list)]
 

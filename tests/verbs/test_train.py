@@ -200,6 +200,7 @@ def test_the_best_step_of_each_task_is_kept_and_pointed_to(run, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # The compiler warns of what it does itself, and is quiet in a run.
+@pytest.mark.slow
 def test_compiled_layers_train_as_they_are(whole, run, tmp_path):
     run(tmp_path / "c", "training.torch_compile=true")
     for plain, compiled in zip(metrics(whole[0]), metrics(tmp_path / "c"), strict=True):
