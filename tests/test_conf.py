@@ -132,7 +132,7 @@ def test_a_preset_says_how_where_and_what_to_expect(file: Path) -> None:
     package, *lines = file.read_text().splitlines()
     header = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
     assert package == "# @package _global_"
-    assert re.search(rf"python launch\.py .*{file.parent.name}={file.stem}\b", header)
+    assert re.search(rf"(?:mftcoder|python launch\.py) .*{file.parent.name}={file.stem}\b", header)
     assert "# Hardware: " in header
     assert "# Expect: " in header
 

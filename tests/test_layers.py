@@ -104,3 +104,31 @@ def test_a_choice_has_a_test_of_its_module() -> None:
         if not mirrored and not (path == ["engine"] and f'"{Path(choice).stem}"' in parity):
             untested.append(choice)
     assert untested == []
+
+
+def contract() -> list[list[str]]:
+    """The rooms of each layer, from the top, as the import contract in pyproject.toml has them."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r'containers = \["mftcoder"\].*?layers = \[(.*?)\n\]', text, re.DOTALL)
+    assert block is not None
+    layers = re.findall(r'"""(.*?)"""|"(.*?)"', block[1], re.DOTALL)
+    return [re.findall(r"\w+", several or one) for several, one in layers]
+
+
+def test_the_table_of_rooms_is_the_import_contract() -> None:
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    layers = contract()
+    assert [room for room, *_ in rows] == [room for layer in layers for room in layer]
+    assert {room for room, *_ in rows} == PACKAGES | {"__main__"}
+    below = [f"`{layer[0]}` and below" if len(layer) == 1 else "the components and below" for layer in layers[1:]]
+    for layer, allowed in zip(layers, [*below, "nothing"], strict=True):
+        expected = allowed if len(layer) == 1 else f"{allowed}; the `base` of the others"
+        assert {may for room, _, may in rows if room in layer} == {expected}, layer
+
+
+def test_the_table_of_rooms_says_what_the_rooms_say() -> None:
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| (.+) \| .+ \|$", text, re.MULTILINE))
+    said = {name: ast.get_docstring(TREES[f"mftcoder/{name}/__init__.py"]) for name in PACKAGES}
+    assert {name: told[name] for name in PACKAGES} == said
