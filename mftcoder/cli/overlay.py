@@ -96,13 +96,24 @@ def again(conf: Path, verb: str, run: Path, overrides: Iterable[str]) -> Path:
         raise ConfigError([f"{run}: a run of {of}, not of {verb}; give a run of {verb}"])
     chosen = {_part(word) for word in overrides if (conf / word.lstrip("+").partition("=")[0]).is_dir()}
     chosen |= {"quantization"} if "peft" in chosen else set()
-    free = [entry for entry in _read(conf / f"{verb}.yaml")["defaults"] if _group(entry) in chosen]
+    entries = _read(conf / f"{verb}.yaml")["defaults"]
+    free = [entry if _group(entry) in chosen else _as_it_ran(conf, entry, ran) for entry in entries]
     fixed = {key: _escaped(value) for key, value in ran.items() if key not in chosen}
     fixed |= {"resume": "none"} if "resume" in fixed else {}
     made = _copy(conf)
-    defaults = [*free, {"hydra": "default"}, "_self_"]
+    defaults = [*filter(None, free), {"hydra": "default"}, "_self_"]
     _replace(made / f"{verb}.yaml", {"defaults": defaults, **fixed})
     return made
+
+
+def _as_it_ran(conf: Path, entry: Any, ran: Mapping[str, Any]) -> dict[str, str] | None:
+    """The choice that a run had in a group, for settings that are newer than the run; None where none is found."""
+    group = _group(entry)
+    part = ran.get(group) if group is not None else None
+    target = part.get("_target_") if isinstance(part, dict) else None
+    files = sorted((conf / str(group)).glob("*.yaml")) if target else []
+    found = next((file.stem for file in files if _read(file).get("_target_") == target), None)
+    return None if found is None else {str(group): found}
 
 
 def verb_of(run: Path) -> str:

@@ -148,6 +148,17 @@ def test_a_run_is_repeated_with_changes(place: Path) -> None:
     assert faults("again", "runs/none")[0].startswith("again runs/none: expected the directory of one run, or ")
 
 
+def test_what_is_newer_than_a_run_has_its_default(place: Path) -> None:
+    run = write_run(place / "1", "mine.yaml", "peft.lora_rank=3")
+    ran = yaml.safe_load((run / "config.yaml").read_text())
+    for part, key in (("peft", "use_dora"), ("data", "limit"), ("model", "dtype")):
+        del ran[part][key]
+    (run / "config.yaml").write_text(yaml.safe_dump(ran))
+    found = tree("again", f"{run}/")
+    assert (found["peft"]["use_dora"], found["data"]["limit"], found["model"]["dtype"]) == (False, None, "auto")
+    assert found["peft"]["lora_rank"] == 3
+
+
 def test_a_stopped_run_goes_on_in_its_own_directory(place: Path) -> None:
     run = write_run(place / "runs" / "mine" / "1", "mine.yaml")
     command = parse(["mftcoder", "resume", "runs/mine", "training.max_train_steps=9"])
