@@ -164,14 +164,23 @@ class GradientBalancer(Balancer):
         """Equal weights [T]: the method is in `coefficients`."""
         return torch.ones(len(counts), dtype=torch.float64)
 
-    def combine(self, step: int, gradients: Tensor, weights: Tensor) -> Tensor:
-        """From gradients [T, P] of the tasks' mean losses and weights [T], the update direction [P].
+    def parts(self, step: int, gradients: Tensor, weights: Tensor) -> Tensor:
+        """What each task's gradient has in the update direction; called after weights and before observe.
 
-        The rows of absent tasks are zero, and so are their weights. Called after weights and before observe.
-        The weights sum to 1 with normalization=step, with normalization=expected on average over the steps.
+        Args:
+            step: from 0.
+            gradients: [T, P] of the tasks' mean losses; the rows of absent tasks are zero, and so are their weights.
+            weights: [T], which sum to 1 with normalization=step, with normalization=expected on average over the steps.
+
+        Returns:
+            [T] float64.
         """
         gram = (gradients @ gradients.T).double().cpu()
-        return self.coefficients(step, gram, weights.double().cpu()).to(gradients) @ gradients
+        return self.coefficients(step, gram, weights.double().cpu())
+
+    def combine(self, step: int, gradients: Tensor, weights: Tensor) -> Tensor:
+        """The update direction [P], of the same arguments."""
+        return self.parts(step, gradients, weights).to(gradients) @ gradients
 
     @abstractmethod
     def coefficients(self, step: int, gram: Tensor, weights: Tensor) -> Tensor:

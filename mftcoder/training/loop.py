@@ -124,14 +124,15 @@ class Trainer:
             coefficients = token_coefficients(weights, size.denominators, expected)
         with _clock(seconds, "forward_backward"):
             if by_task:
-                loss, totals, gradients = self._by_task(number, batches, size.denominators, coefficients)
+                loss, totals, gradients, shares = self._by_task(number, batches, size.denominators, coefficients)
             else:
                 (loss, totals), gradients = self._together(batches[0], coefficients), None
+                shares = coefficients * size.denominators
         with _clock(seconds, "optimizer"):
             rate, norm, finite = self._update(number, totals, moves=bool(coefficients.any()))
         losses = TaskLosses(totals, size.denominators)
         if finite:
-            self.effective.add(weights, coefficients * size.denominators)
+            self.effective.add(weights, shares)
             self.observe(number, losses)
         active = torch.where(losses.present, weights, 0.0)
         return Report(
@@ -189,21 +190,18 @@ class Trainer:
 
     def _by_task(
         self, number: int, batches: Sequence[Sequence[Batch]], denominators: Tensor, coefficients: Tensor
-    ) -> tuple[float, Tensor, Tensor]:
-        """As _together, with the gradients [T, P] of the tasks' means, which the balancer may combine."""
+    ) -> tuple[float, Tensor, Tensor, Tensor]:
+        """As _together, with the gradients [T, P] of the tasks' means, and what each of them has [T] in the step's."""
         own = [[b.to(self.engine.device) for b in of_task] for of_task in batches]
         gamma = self.balancer.focal_gamma
         gradients, means, totals = task_gradients(self.engine, self.objective, own, denominators, gamma)
-        weighted = coefficients * denominators
-        shares = weighted.to(gradients)
+        weighted = shares = coefficients * denominators
         if isinstance(self.balancer, GradientBalancer):
-            direction = self.balancer.combine(number, gradients, shares)
-        else:
-            direction = shares @ gradients
-        set_gradient(self.engine, direction)
+            shares = self.balancer.parts(number, gradients, weighted.to(gradients))
+        set_gradient(self.engine, shares.to(gradients) @ gradients)
         # Without a focal factor the float64 totals give the same loss, more exactly.
         loss = weighted * means if gamma else coefficients * totals
-        return float(loss.sum()), totals, gradients
+        return float(loss.sum()), totals, gradients, shares
 
     def _update(self, number: int, totals: Tensor, *, moves: bool) -> tuple[float, float, bool]:
         """Learning rate, gradient norm, and whether all was finite, without which the parameters stay as they are.

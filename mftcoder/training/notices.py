@@ -72,15 +72,17 @@ class Departures:
     Args:
         tasks: names by id.
         effective: what their weights came to so far.
+        meant: whether the weights that were meant are what should come of it, as with gradient surgery they are not.
     """
 
     tasks: Sequence[str]
     effective: EffectiveWeights
+    meant: bool
     warned: bool = field(default=False, init=False)
 
     def check(self) -> None:
         """To be called after every step."""
-        if self.warned or self.effective.steps < ENOUGH_STEPS:
+        if self.warned or not self.meant or self.effective.steps < ENOUGH_STEPS:
             return
         if far := self.effective.departures():
             named = ", ".join(f"{self.tasks[t]} {got:.2f} instead of {meant:.2f}" for t, (got, meant) in far.items())

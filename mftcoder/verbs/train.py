@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from mftcoder.balancer.base import Balancer
+from mftcoder.balancer.base import Balancer, GradientBalancer
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Seed
 from mftcoder.core.signals import StopRequest
@@ -136,7 +136,7 @@ def train(
                     validator=validator,
                     schedule=Schedule(evaluation=training, stopping=training, total_steps=total_steps),
                     freezing=freezing,
-                    departures=Departures(tasks, trainer.effective),
+                    departures=Departures(tasks, trainer.effective, meant=not isinstance(balancer, GradientBalancer)),
                     answers=Answers(engine, net, tokenizer, template.ends(tokenizer), corpus, training, run_dir),
                     anomalies=anomalies,
                     state=state,

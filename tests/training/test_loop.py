@@ -227,3 +227,12 @@ def test_a_step_of_tasks_without_weight_moves_nothing_whatever_the_momentum():
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.engine.parameters(), strict=True))
     trainer.step(2, [make_samples(2)])
     assert not torch.equal(before[0], next(iter(trainer.engine.parameters())))
+
+
+def test_effective_weights_of_gradient_surgery_are_what_the_combination_came_to():
+    """Each task's gradient by its effective weight is the gradient of the step, which for PCGrad the priors are not."""
+    trainer = make_trainer(make_balancer("pcgrad"))
+    trainer.max_grad_norm = None
+    report = trainer.step(0, [make_samples(0)])
+    direction = trainer.effective.realised @ report.gradients
+    torch.testing.assert_close(direction, trainer.engine.gradients[0], rtol=1e-12, atol=1e-13)
