@@ -37,6 +37,7 @@ class Task(TypedDict, total=False):
         path: where its records are, one path or several.
         format: of its records, see `mftcoder.data.records.formats`; null finds it.
         columns: names of its keys, as {name in the format: name in the records}.
+        metrics: names of what `evaluate` measures of it; what suits its records if not said.
     """
 
     weight: float
@@ -45,6 +46,7 @@ class Task(TypedDict, total=False):
     path: str | list[str]
     format: Format | None
     columns: dict[str, str]
+    metrics: list[str]
 
 
 @dataclass(kw_only=True)

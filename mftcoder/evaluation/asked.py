@@ -15,7 +15,7 @@ from mftcoder.core.errors import UserError
 from mftcoder.data.base import Data
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.data.corpus.tables import Split as Samples
-from mftcoder.data.mixture import Mixture
+from mftcoder.data.mixture import Mixture, Task
 from mftcoder.data.stream.collate import collate
 from mftcoder.engine.base import Engine
 from mftcoder.evaluation.benchmarked import BenchmarkExam
@@ -109,7 +109,7 @@ class Asked:
         """
         if self.benchmark is not None:
             name = self.benchmark.name
-            own = chosen_metrics(self._own([name]), self.known, {name: ["pass_at_k"]})
+            own = chosen_metrics(self._own([name], {}), self.known, {name: ["pass_at_k"]})
             return BenchmarkExam(benchmark=self.benchmark, template=template, metrics=own)
         assert data is not None
         corpus = data.load(tokenizer=tokenizer, template=template, cache_dir=cache_dir)
@@ -120,12 +120,13 @@ class Asked:
             samples_per_task=self.evaluation_samples,
             questions_per_task=self.generation_samples if answerable else 0,
         )
+        said = data.tasks if isinstance(data, Mixture) else {}
         tests = self._tests(data, corpus.tasks, held_out, cache_dir) if answerable else {}
         return Exam(
             engine=engine,
             tasks=corpus.tasks,
             held_out=held_out,
-            metrics=self._metrics(corpus.tasks, held_out, {task for task, _ in tests}),
+            metrics=self._metrics(corpus.tasks, held_out, {task for task, _ in tests}, said),
             tests=tests,
             collate=partial(collate, padding_mode=data.padding_mode, pad_id=tokenizer.pad_token_id),
             tokens_per_batch=self.tokens_per_batch * data.seq_length,
@@ -139,18 +140,31 @@ class Asked:
         keys = {int(held_out.split.keys(task)[index]): (task, index) for task, index in held_out.references}
         return record_tests(data, tasks, keys, cache_dir)
 
-    def _metrics(self, tasks: list[str], held_out: HeldOut, tested: set[str]) -> dict[str, dict[str, Metric]]:
+    def _metrics(
+        self, tasks: list[str], held_out: HeldOut, tested: set[str], said: Mapping[str, Task]
+    ) -> dict[str, dict[str, Metric]]:
         """The metrics of each task that has samples; of those with nothing said, by the shape of their records."""
         defaults: dict[str, list[str]] = {}
         for task, name in enumerate(tasks):
             if held_out.spread(task, None):
                 shape = [*ASKED, *(RUN if name in tested else ())] if held_out.questions(task) else READ
                 defaults[name] = [metric for metric in shape if metric in self.known]
-        return chosen_metrics(self._own(list(defaults)), self.known, defaults)
+        chosen = chosen_metrics(self._own(list(defaults), said), self.known, defaults)
+        run = [task for task, own in chosen.items() if any(m.needs == "execution" for m in own.values())]
+        untested = [task for task in run if task not in tested]
+        if untested:
+            raise UserError(
+                f"metrics: execution of {', '.join(untested)} needs tests in the records of its held-out samples "
+                "(under tests, test or test_list), and allow_code_execution=true"
+            )
+        return chosen
 
-    def _own(self, tasks: list[str]) -> dict[str, list[str]]:
-        """The names that were given, by task."""
-        return dict.fromkeys(tasks, self.metrics) if isinstance(self.metrics, list) else self.metrics or {}
+    def _own(self, tasks: list[str], said: Mapping[str, Task]) -> dict[str, list[str]]:
+        """The names that were given, by task: here, or else where the tasks of the data are described."""
+        if isinstance(self.metrics, list):
+            return dict.fromkeys(tasks, self.metrics)
+        described = {task: said[task]["metrics"] for task in tasks if "metrics" in said.get(task, Task())}
+        return described | (self.metrics or {})
 
 
 def chosen_split(corpus: Corpus, split: Split) -> str:

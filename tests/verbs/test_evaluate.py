@@ -246,3 +246,20 @@ def test_a_benchmark_is_asked_instead_of_held_out_samples(whole, evaluate, tmp_p
     assert set(scores) == {"pass@1", "pass@2"}
     assert scores["pass@1"]["samples"] == 3
     assert "problems could show" in scores["pass@1"]["verdict"]
+
+
+def test_a_task_of_the_data_names_its_own_metrics(run, options, evaluate, tmp_path):
+    run(
+        tmp_path / "run",
+        "training.max_train_steps=1",
+        "training.evaluation_steps=null",
+        "+data.tasks.say.metrics=[chrf]",
+    )
+    asked = (f"checkpoint={tmp_path / 'run'}", "against=null", "generation_samples=1", "decoding.max_new_tokens=1")
+    evaluate(*asked, into=tmp_path)
+    assert set(results(tmp_path)["tasks"]["say"]) == {"chrf"}
+    assert "loss" in results(tmp_path)["tasks"]["add"]
+    evaluate(*asked, "metrics={say: [bleu]}", into=tmp_path)
+    assert set(results(tmp_path)["tasks"]["say"]) == {"bleu"}
+    with pytest.raises(UserError, match="metrics: execution of say needs tests in the records"):
+        evaluate(*asked, "metrics={say: [execution]}", "allow_code_execution=true", into=tmp_path)
