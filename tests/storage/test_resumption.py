@@ -1,8 +1,10 @@
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from mftcoder.cli import config
 from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.storage import resumption
@@ -188,3 +190,14 @@ def test_odd_names_are_no_steps(tmp_path: Path, name: str) -> None:
     run = make_run(tmp_path / "a", 1)
     (run / "checkpoints" / name).mkdir()
     assert [step.name for step in resumption.steps(run)] == ["step_000001"]
+
+
+def test_a_run_that_was_saved_before_the_modules_moved_differs_in_no_target() -> None:
+    """Its run.json is as the code before wrote it; settings that did not exist then are named, which refuses auto."""
+    saved = json.loads((Path(__file__).parent / "saved" / "run_before_the_rooms.json").read_text(encoding="utf-8"))
+    now = config.load("model=tiny", "data=folders", "data.paths=[d/add]", "template=codefuse")
+    assert saved["_target_"] != now["_target_"]
+    assert saved["training"]["_target_"] != now["training"]["_target_"] or saved["checkpoint"] != now["checkpoint"]
+    assert [line for line in resumption.differences(saved, now) if "_target_" in line] == []
+    moved = {**now, **{name: saved[name] for name in ("_target_", "checkpoint")}}
+    assert resumption.differences(moved, now) == []
