@@ -20,7 +20,7 @@ VALUES = st.recursive(
 
 
 def stream(text: str) -> JsonStream:
-    return JsonStream(io.BufferedReader(io.BytesIO(text.encode())))  # type: ignore[arg-type]
+    return JsonStream(io.BufferedReader(io.BytesIO(text.encode())), 1 << 26)  # type: ignore[arg-type]
 
 
 @given(
@@ -44,7 +44,7 @@ def test_records_of_an_array_come_whole_from_blocks_of_any_size(
 
 
 def test_a_byte_order_mark_is_no_character_and_lines_are_counted_from_one() -> None:
-    reading = JsonStream(io.BufferedReader(io.BytesIO("\ufeff1,\n\n 2".encode())))  # type: ignore[arg-type]
+    reading = JsonStream(io.BufferedReader(io.BytesIO("\ufeff1,\n\n 2".encode())), 1 << 26)  # type: ignore[arg-type]
     assert (reading.peek(), reading.value(), reading.line) == ("1", 1, 1)
     assert (reading.peek(), reading.value(), reading.line) == ("2", 2, 3)
     assert reading.peek() == ""
