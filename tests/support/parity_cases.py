@@ -163,6 +163,7 @@ def make_trainer(engine: Engine, case: Case, dtype: str, work: Path) -> Trainer:
     )  # fmt: skip
     lora = LoRA(
         lora_rank=4, lora_alpha=8, lora_dropout=0.0, bias="none", target_modules=None, target_parameters=None,
+        train_experts=False, train_router=False,
         modules_to_save=None, use_rslora=False, use_dora=False, fused=True,
     )  # fmt: skip
     nf4 = NF4(double_quant=True, compute_dtype="auto", quant_storage="auto") if case.method == "qlora" else None
