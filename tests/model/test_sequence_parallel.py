@@ -13,6 +13,7 @@ from small_models import FAMILIES
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from mftcoder.core.batch import Sample
+from mftcoder.core.coefficients import TokenWeights
 from mftcoder.core.errors import UserError
 from mftcoder.data.stream.collate import collate
 from mftcoder.model.loss_model import LossModel
@@ -82,7 +83,7 @@ def batch() -> Any:
 
 def step(model: LossModel) -> tuple[torch.Tensor, ...]:
     """Loss, totals and gradient."""
-    loss, totals = model(batch(), UNITS, COEFFICIENTS)
+    loss, totals = model(batch(), UNITS, TokenWeights(COEFFICIENTS))
     loss.backward()
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
     return loss.detach(), totals, torch.cat([g.flatten() for g in gradients])
