@@ -64,12 +64,15 @@ def clear(directory: Path, name: str = "") -> None:
     Args:
         directory: the folder of the targets.
         name: the beginning of the targets' names.
+
+    Raises:
+        OSError: it may not be removed.
     """
     for replaced in directory.glob(f"{REPLACED}{name}*"):
         target = replaced.with_name(replaced.name.removeprefix(REPLACED))
         _delete(replaced) if target.exists() else os.rename(replaced, target)
     for path in directory.glob(f"{STAGED}{name}*"):
-        _delete(path)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _publish(path: Path, target: Path, *, replace: bool) -> None:

@@ -71,8 +71,8 @@ F18 model/test_causal_lm test_code_in_a_model_directory_does_not_run_unless_aske
 F19 launch/test_launcher test_what_another_launcher_left_behind_is_found
 F19 launch/test_world test_leftovers_and_what_cannot_work
 F20 model/test_causal_lm test_loading_needs_no_network
-F20 model/test_hub test_f20_what_is_in_the_cache_is_taken_with_one_warning
-F20 model/test_hub test_f20_what_is_not_there_is_one_clear_error
+F20 model/test_causal_lm_offline test_f20_what_is_in_the_cache_is_taken_with_one_warning
+F20 model/test_causal_lm_offline test_f20_what_is_not_there_is_one_clear_error
 F20 tracker/test_wandb test_without_a_login_the_run_goes_on_with_one_warning
 """
 
@@ -137,7 +137,7 @@ def test_f3_a_signal_before_the_first_step_ends_the_run_at_once_and_leaves_nothi
         with ending_at_once():
             run(tmp_path / "a", also=At(0, die))
 
-    assert forked(job) == 85
+    assert forked(job) == 130
     assert resumption.steps(tmp_path / "a") == []
     run(tmp_path / "a", "resume=auto")
     assert same_end(tmp_path / "a", whole[0])
@@ -321,6 +321,6 @@ def test_f18_no_yaml_makes_an_object(tmp_path, reading):
     bomb = f"a: !!python/object/apply:os.mkdir [{tmp_path / 'canary'}]\n"
     for name in ("config.yaml", ".hydra/overrides.yaml"):
         (tmp_path / name).write_text(bomb)
-    with pytest.raises(yaml.constructor.ConstructorError):
+    with pytest.raises((yaml.constructor.ConstructorError, UserError)):
         reading(tmp_path)
     assert not (tmp_path / "canary").exists()
