@@ -30,9 +30,9 @@ from mftcoder.cli.config import build, conf_dir
 from mftcoder.core.batch import Sample, TaskLosses
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.base import Engine
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.training.loop import MicroBatches, Trainer
-from mftcoder.training.validation import Validator
+from mftcoder.training.monitoring.validation import Validator
 
 TASKS = (2, 5, 20)
 MICRO_BATCHES, TOKENS, VOCABULARY = 8, 512, 1000

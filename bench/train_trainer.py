@@ -10,7 +10,7 @@ from mftcoder.cli.config import build
 from mftcoder.core.layers import compile_layers
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.device import keep_freed_memory
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.training.decay import decay_groups
 from mftcoder.training.loop import Trainer
 

@@ -16,8 +16,8 @@ from mftcoder.cli.command import Command, parse
 from mftcoder.cli.help_pages import PLAIN
 from mftcoder.cli.messages import explain, plain
 from mftcoder.core.errors import ConfigError, Preempted, Refused
-from mftcoder.core.terminal import remember_program
 from mftcoder.storage.run_directory import register_resolvers
+from mftcoder.system.terminal import remember_program
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

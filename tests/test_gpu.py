@@ -17,9 +17,9 @@ from torch import nn
 from mftcoder.core.batch import Sample
 from mftcoder.core.coefficients import TokenWeights
 from mftcoder.data.stream.collate import collate
-from mftcoder.model.linear_loss import Targets, Transform, dense_cross_entropy, linear_cross_entropy
-from mftcoder.model.loss_model import LossModel
-from mftcoder.training.metrics import peak_memory
+from mftcoder.model.forward.linear_loss import Targets, Transform, dense_cross_entropy, linear_cross_entropy
+from mftcoder.model.forward.loss_model import LossModel
+from mftcoder.training.monitoring.metrics import peak_memory
 
 DEVICE = "cuda"
 ROOT = Path(__file__).parents[1]

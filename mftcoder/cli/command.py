@@ -14,8 +14,8 @@ from hydra._internal.utils import get_args_parser
 
 from mftcoder.cli import config, help_pages, names, overlay
 from mftcoder.core.errors import ConfigError
-from mftcoder.core.run_files import newest_run
-from mftcoder.core.terminal import program
+from mftcoder.system.run_files import newest_run
+from mftcoder.system.terminal import program
 
 TEXTS = ("prompt", "system")  # keys whose values are what somebody wants to say, in no grammar of ours
 YAML = (".yaml", ".yml")

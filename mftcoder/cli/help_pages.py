@@ -10,7 +10,7 @@ import yaml
 
 from mftcoder.cli import names
 from mftcoder.core.errors import ConfigError
-from mftcoder.core.terminal import program
+from mftcoder.system.terminal import program
 
 PLAIN = {
     "again": "Repeat a run with its settings, and changes: again RUN [KEY=VALUE …]",

@@ -18,7 +18,7 @@ from mftcoder.cli.command import Command
 from mftcoder.cli.config import conf_dir
 from mftcoder.cli.wrong_overrides import wrong_overrides
 from mftcoder.core.errors import ConfigError, Refused, UserError, WorkerError
-from mftcoder.core.terminal import program
+from mftcoder.system.terminal import program
 
 Message = Callable[[Any, Command | None], str]
 

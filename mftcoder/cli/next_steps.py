@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mftcoder.core.terminal import program
+from mftcoder.system.terminal import program
 
 
 def after_training(run_dir: Path) -> str:

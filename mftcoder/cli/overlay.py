@@ -17,7 +17,7 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from mftcoder.cli import config, names
 from mftcoder.cli.wrong_overrides import wrong_overrides
 from mftcoder.core.errors import ConfigError
-from mftcoder.core.run_files import CONFIG
+from mftcoder.system.run_files import CONFIG
 
 PRESETS = ("experiment", "sweep", "debug")
 PLAIN = ("seed", "cache_dir")  # keys of train that other verbs take as they are

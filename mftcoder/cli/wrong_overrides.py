@@ -39,7 +39,7 @@ def _lists(overrides: Sequence[str]) -> ConfigError | None:
 
 def _unknown_keys(conf: Path, verb: str, overrides: Sequence[str]) -> ConfigError | None:
     """All faults of overrides that set keys which do not exist."""
-    from mftcoder.core.terminal import log_plainly
+    from mftcoder.system.terminal import log_plainly
 
     log_plainly()  # The check imports what the config names.
     try:

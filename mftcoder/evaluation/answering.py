@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mftcoder.core.progress_bar import progress
 from mftcoder.engine.base import Engine
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.model.generation import Decoding, Prompt, complete
+from mftcoder.system.progress_bar import progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,18 @@ class Answerer:
         with self.engine.autocast():
             texts = complete(self.net, self.tokenizer, prompts, self.decoding, ends=self.ends, stop=self.stop)
         return [cut(text, self.stop) for text in texts]
+
+
+class PreparedModel(NamedTuple):
+    """A model that is ready to be evaluated.
+
+    Attributes:
+        answerer: writes its answers.
+        loss_model: gives its losses; None where no losses are taken.
+    """
+
+    answerer: Answerer
+    loss_model: LossModel | None
 
 
 def cut(text: str, stop: Sequence[str]) -> str:

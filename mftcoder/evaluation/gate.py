@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mftcoder.core.errors import UserError
-from mftcoder.evaluation.intervals import LEVEL, difference
 from mftcoder.evaluation.scores import Scored
+from mftcoder.statistics.intervals import LEVEL, difference
 
 Gate = Mapping[str, Mapping[str, float]]  # task -> metric -> allowed change, negative for worse
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import nn
 
 from mftcoder.core.batch import Batch, Sample
 from mftcoder.core.coefficients import TokenWeights
@@ -68,6 +69,7 @@ def answer_of(sample: Sample) -> tuple[int, int]:
 
 def losses(
     engine: Engine,
+    model: nn.Module,
     held_out: HeldOut,
     references: Sequence[Reference],
     *,
@@ -79,7 +81,8 @@ def losses(
     The model adds losses up by task; each sample is told to be a task of its own.
 
     Args:
-        engine: whose model is evaluated.
+        engine: whose processes do the work.
+        model: with its loss, as objectives call it.
         held_out: where the samples are.
         references: which are evaluated.
         collate: samples to a batch.
@@ -87,7 +90,7 @@ def losses(
     """
     groups = list(grouped(references, held_out.length, tokens=tokens_per_batch))
     own = groups[engine.data_rank :: engine.data_ranks]
-    found = [_of_batch(engine, group, collate([held_out.sample(r) for r in group])) for group in own]
+    found = [_of_batch(engine, model, group, collate([held_out.sample(r) for r in group])) for group in own]
     total: dict[Reference, tuple[float, int]] = {}
     for part in engine.gather(found):
         for group, sums, counts in part:
@@ -98,10 +101,12 @@ def losses(
 
 
 @torch.no_grad()
-def _of_batch(engine: Engine, group: list[Reference], batch: Batch) -> tuple[list[Reference], list[float], list[int]]:
+def _of_batch(
+    engine: Engine, model: nn.Module, group: list[Reference], batch: Batch
+) -> tuple[list[Reference], list[float], list[int]]:
     number = len(group)
     alone = replace(batch, tasks=torch.arange(number))
     ones = torch.ones(number, dtype=torch.float64, device=engine.device)
     with engine.autocast():
-        _, sums = engine.model(alone.to(engine.device), ones, TokenWeights(ones))
+        _, sums = model(alone.to(engine.device), ones, TokenWeights(ones))
     return group, sums.cpu().tolist(), batch.supervised.tolist()

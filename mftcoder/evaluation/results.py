@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mftcoder.core.files import write_text
-from mftcoder.evaluation.intervals import Interval
 from mftcoder.evaluation.scores import Scored
 from mftcoder.metric.base import Answered
+from mftcoder.statistics.intervals import Interval
+from mftcoder.system.files import write_text
 
 RESULTS, SAMPLES = "results.json", "samples.jsonl"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mftcoder.core.errors import UserError
-from mftcoder.evaluation.intervals import Interval, difference, interval
-from mftcoder.evaluation.significance import holm, p_value
-from mftcoder.evaluation.verdict import Verdict, verdict
 from mftcoder.metric.base import Answered, Array, Metric, Needs
+from mftcoder.statistics.intervals import Interval, difference, interval
+from mftcoder.statistics.significance import holm, p_value
+from mftcoder.statistics.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True, kw_only=True)

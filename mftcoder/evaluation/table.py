@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mftcoder.core.terminal import table
 from mftcoder.evaluation.gate import Checked
-from mftcoder.evaluation.intervals import Interval
 from mftcoder.evaluation.scores import Scored
 from mftcoder.metric.base import Metric
+from mftcoder.statistics.intervals import Interval
+from mftcoder.system.terminal import table
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -20,7 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from typing_extensions import override
 
-from mftcoder.core.signals import LAUNCHED, handling
+from mftcoder.system.signals import LAUNCHED, handling
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 PATIENCE = 600  # seconds that workers have to save and stop after they were asked to; then they are killed

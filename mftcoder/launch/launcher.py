@@ -18,13 +18,13 @@ from omegaconf import OmegaConf
 from mftcoder.cli import config, next_steps, secrets
 from mftcoder.cli.schema import settings
 from mftcoder.core.errors import ConfigError, Preempted, Refused, UserError, WorkerError
-from mftcoder.core.run_files import LATEST, newest_run
-from mftcoder.core.streams import make_streams_last
-from mftcoder.core.terminal import SWEEP, log_plainly
 from mftcoder.launch import world
 from mftcoder.launch.worker import work
 from mftcoder.launch.world import Meeting, World
 from mftcoder.storage import resumption, run_directory, status
+from mftcoder.system.run_files import LATEST, newest_run
+from mftcoder.system.streams import make_streams_last
+from mftcoder.system.terminal import SWEEP, log_plainly
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from mftcoder.core.errors import ConfigError
-from mftcoder.core.files import write_text
+from mftcoder.system.files import write_text
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy

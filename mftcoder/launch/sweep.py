@@ -19,13 +19,13 @@ from typing_extensions import override
 
 from mftcoder.cli import next_steps, secrets
 from mftcoder.core.errors import Refused, UserError
-from mftcoder.core.lock import Lock, LockedError
-from mftcoder.core.terminal import table, terminal
 from mftcoder.report.comparison import MEAN, Comparison, compare, plus_minus
 from mftcoder.report.draw import draw, jobs_of, place_of
 from mftcoder.report.record import METRICS
 from mftcoder.storage import status
 from mftcoder.storage.run_directory import LOCK
+from mftcoder.system.lock import Lock, LockedError
+from mftcoder.system.terminal import table, terminal
 
 
 class Summary(Callback):

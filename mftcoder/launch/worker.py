@@ -17,12 +17,12 @@ from typing import Any, NoReturn
 from mftcoder.cli import config, secrets
 from mftcoder.cli.schema import settings
 from mftcoder.core.errors import DiskFullError, Preempted, UserError
-from mftcoder.core.signals import ending_at_once, ignoring
-from mftcoder.core.streams import make_streams_last
-from mftcoder.core.terminal import log_plainly
 from mftcoder.report.draw import FILE, draw
 from mftcoder.report.record import METRICS
 from mftcoder.storage import resumption, run_directory, status
+from mftcoder.system.signals import ending_at_once, ignoring
+from mftcoder.system.streams import make_streams_last
+from mftcoder.system.terminal import log_plainly
 
 log = logging.getLogger(__name__)
 

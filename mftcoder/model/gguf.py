@@ -16,7 +16,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.files import staged
+from mftcoder.system.files import staged
 
 # What GGUF files call tokenizers that cut a text at every digit before all else; transformers does not read the name.
 DIGITS_APART = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")

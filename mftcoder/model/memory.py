@@ -22,8 +22,8 @@ from typing_extensions import override
 from mftcoder.core.errors import UserError
 from mftcoder.core.experts import SplitExperts, split_experts
 from mftcoder.core.layers import decoder_layers
-from mftcoder.model.attention import use_packed_attention
 from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.forward.attention import use_packed_attention
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
 

@@ -12,9 +12,9 @@ import transformers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from typing_extensions import override
 
-from mftcoder.core.files import staged
 from mftcoder.model.causal_lm import CausalLM, Dtype
 from mftcoder.model.tiny_tokenizer import FILE, SPECIAL_TOKENS, VOCABULARY_SIZE
+from mftcoder.system.files import staged
 
 
 class Tiny(CausalLM):

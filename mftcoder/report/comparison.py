@@ -10,7 +10,7 @@ from typing import Literal
 
 from mftcoder.report.record import Record
 from mftcoder.report.repeats import SEED, Repeats, lowest, repeats
-from mftcoder.report.student import holm, interval, probability
+from mftcoder.statistics.student import holm, interval, probability
 
 MEAN = "mean"  # the column of the mean over the tasks
 Verdict = Literal["lower", "higher", "no difference", "identical to the bit", "one seed", "not the same tasks", "first"]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from mftcoder.core.files import write_text
 from mftcoder.report import paper
 from mftcoder.report.comparison import Comparison, compare
 from mftcoder.report.differences import difference_chart
@@ -15,6 +14,7 @@ from mftcoder.report.record import METRICS, Record, read
 from mftcoder.report.run_page import loss_chart, run_page
 from mftcoder.report.sweep_page import curves, sweep_page
 from mftcoder.storage import status
+from mftcoder.system.files import write_text
 
 FILE = "report.html"
 NOTES = (METRICS, status.FILE)  # what a run leaves at least: a job may have failed before it logged anything

@@ -20,7 +20,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.progress_bar import progress
+from mftcoder.system.progress_bar import progress
 
 GRACE = 10.0  # seconds that a machine under load may need around a program
 SCRIPT = Path(__file__).with_name("contained.py")

@@ -19,11 +19,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from mftcoder.core.lengths import length_fault
-from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep
 from mftcoder.engine.base import Engine
 from mftcoder.storage.identity import Identity
 from mftcoder.storage.session import OnFull, Session, agree, claim
+from mftcoder.system.lock import Lock
 
 
 class Checkpoints:

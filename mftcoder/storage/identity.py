@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
-from mftcoder.core.files import write_text
 from mftcoder.storage import resumption
 from mftcoder.storage.snapshot import CONFIG
+from mftcoder.system import manifest
+from mftcoder.system.files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError, UserError
-from mftcoder.core.run_files import LATEST, newest_run
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.weights import ADAPTER
 from mftcoder.peft.base import quiet
@@ -22,6 +20,8 @@ from mftcoder.quantization.base import Quantization
 from mftcoder.storage import resumption, untrusted
 from mftcoder.storage.snapshot import CONFIG
 from mftcoder.storage.upgrade import upgraded
+from mftcoder.system import manifest
+from mftcoder.system.run_files import LATEST, newest_run
 
 log = logging.getLogger(__name__)
 

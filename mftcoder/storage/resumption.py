@@ -9,10 +9,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.storage import status
 from mftcoder.storage.upgrade import upgraded
+from mftcoder.system import manifest
 
 log = logging.getLogger(__name__)
 

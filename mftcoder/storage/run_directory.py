@@ -17,10 +17,10 @@ import yaml
 
 from mftcoder.cli import secrets
 from mftcoder.core.errors import UserError
-from mftcoder.core.files import write_text
-from mftcoder.core.lock import NOTE, Lock, LockedError
 from mftcoder.storage import resumption, status
-from mftcoder.storage.environment import describe
+from mftcoder.system.environment import describe
+from mftcoder.system.files import write_text
+from mftcoder.system.lock import NOTE, Lock, LockedError
 
 if TYPE_CHECKING:
     from omegaconf import ListConfig

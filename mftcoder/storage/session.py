@@ -11,16 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar, cast
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import DiskFullError, Preempted, UserError
 from mftcoder.core.lengths import in_steps
-from mftcoder.core.lock import Lock
 from mftcoder.core.progress import Keep, Progress
 from mftcoder.core.state import State, Stateful
 from mftcoder.engine.base import Engine
 from mftcoder.storage import resumption, run_directory, serialize, snapshot, status
 from mftcoder.storage.identity import Identity
 from mftcoder.storage.snapshot import Snapshot
+from mftcoder.system import manifest
+from mftcoder.system.lock import Lock
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from mftcoder.core import files, manifest
 from mftcoder.core.errors import DiskFullError, UserError
-from mftcoder.storage import environment, resumption, serialize
+from mftcoder.storage import resumption, serialize
+from mftcoder.system import environment, files, manifest
 
 CONFIG = "run.json"
 MARGIN = 1 << 20  # bytes that must be free beside those of the state, at the least

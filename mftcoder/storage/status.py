@@ -10,7 +10,7 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mftcoder.core.files import write_text
+from mftcoder.system.files import write_text
 
 FILE = "status.json"
 State = Literal["running", "completed", "failed", "preempted"]

@@ -26,7 +26,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def log(self, metrics: Metrics) -> None:
-        """Take the metrics of one step (`step` among them); their names are listed in mftcoder/training/metrics.py."""
+        """Take the metrics of one step (`step` among them); see training/monitoring/metrics.py for the names."""
 
     def doing(self, what: str) -> None:
         """What takes the time from now until the next log, where that is no step, for people who watch."""

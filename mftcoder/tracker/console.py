@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mftcoder.core.terminal import in_sweep, table, terminal
+from mftcoder.system.terminal import in_sweep, table, terminal
 from mftcoder.tracker.base import Metrics, Tracker
 
 VALID = "valid/loss/"

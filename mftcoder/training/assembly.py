@@ -24,15 +24,15 @@ from mftcoder.data.stream.sampler import Sampler
 from mftcoder.engine.base import Engine
 from mftcoder.engine.device import autocast, keep_freed_memory
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.loss_model import LossModel
-from mftcoder.model.self_test import self_test
+from mftcoder.model.forward.loss_model import LossModel
+from mftcoder.model.forward.self_test import self_test
 from mftcoder.objective.base import Objective
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
-from mftcoder.training.anomalies import Anomalies
 from mftcoder.training.decay import decay_groups
+from mftcoder.training.monitoring.anomalies import Anomalies
+from mftcoder.training.monitoring.validation import Validator
 from mftcoder.training.settings import EvaluationSettings, StepSettings
-from mftcoder.training.validation import Validator
 
 log = logging.getLogger(__name__)
 

@@ -9,22 +9,22 @@ from pathlib import Path
 import torch
 
 from mftcoder.core.errors import Interrupted, Preempted
-from mftcoder.core.signals import StopRequest
 from mftcoder.core.state import State
 from mftcoder.data.stream.stream import ExhaustedError
 from mftcoder.storage import status
 from mftcoder.storage.session import Session
+from mftcoder.system.signals import StopRequest
 from mftcoder.tracker.composite import Trackers
-from mftcoder.training import summary
-from mftcoder.training.anomalies import Anomalies
-from mftcoder.training.answers import Answers
 from mftcoder.training.feed import Feed
 from mftcoder.training.freezing import Freezing
 from mftcoder.training.loop import Report, Trainer, steps
-from mftcoder.training.metrics import Metrics, task_losses, train_losses, train_metrics, valid_metrics
-from mftcoder.training.notices import Departures
+from mftcoder.training.monitoring import summary
+from mftcoder.training.monitoring.anomalies import Anomalies
+from mftcoder.training.monitoring.answers import Answers
+from mftcoder.training.monitoring.metrics import Metrics, task_losses, train_losses, train_metrics, valid_metrics
+from mftcoder.training.monitoring.notices import Departures
+from mftcoder.training.monitoring.validation import Validator
 from mftcoder.training.schedule import Schedule
-from mftcoder.training.validation import Validator
 
 log = logging.getLogger(__name__)
 

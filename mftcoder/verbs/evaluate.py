@@ -18,15 +18,15 @@ from mftcoder.data.base import Data
 from mftcoder.data.stream.collate import PaddingMode
 from mftcoder.engine.base import Engine
 from mftcoder.engine.device import autocast
-from mftcoder.evaluation.answering import Answerer
-from mftcoder.evaluation.asked import Asked, Split
-from mftcoder.evaluation.telling import told
+from mftcoder.evaluation.answering import Answerer, PreparedModel
+from mftcoder.evaluation.reporting import report_scores
+from mftcoder.evaluation.settings import EvaluationSettings, Split
 from mftcoder.metric.base import Metric
 from mftcoder.model.causal_lm import CausalLM
+from mftcoder.model.forward.loss_model import LossModel
+from mftcoder.model.forward.self_test import self_test
 from mftcoder.model.generation import Decoding
-from mftcoder.model.loss_model import LossModel
 from mftcoder.model.positions import check_length
-from mftcoder.model.self_test import self_test
 from mftcoder.quantization.base import Quantization
 from mftcoder.sandbox.sandbox import Sandbox
 from mftcoder.storage.restored import FromRun, SavedModel, find, of_run
@@ -70,7 +70,7 @@ def evaluate(
         split: auto is test, or valid where no task has a test sample.
         evaluation_samples: the most samples of each task.
         generation_samples: the most of each task that are answered.
-        benchmark: whose problems are asked, in place of held-out samples.
+        benchmark: whose problems are settings, in place of held-out samples.
         metric: all metrics by name.
         metrics: names for all tasks, or by task; None for what suits the shape of a task's records.
         decoding: how answers are written.
@@ -96,7 +96,7 @@ def evaluate(
     trained = found(checkpoint)
     other = _other(against, trained, found)
     engine.start(seed=of_run("seed", seed, trained.weights, Seed))
-    asked = Asked(
+    settings = EvaluationSettings(
         benchmark=benchmark,
         split=split,
         evaluation_samples=evaluation_samples,
@@ -107,15 +107,15 @@ def evaluate(
         allow_code_execution=allow_code_execution,
         tokens_per_batch=per_device_eval_batch_size,
     )
-    asked.refuse(decoding, gate or {}, engine, compared=bool(other))
+    settings.refuse(decoding, gate or {}, engine, compared=bool(other))
     shown: Template = of_run("template", template, trained.weights, Template, trusted=trusted_targets)
     source: Data | None = None
     if benchmark is None:
         source = of_run("data", data, trained.weights, Data, trusted=trusted_targets)
         check_length(trained.model.config(), source.seq_length)
     net, tokenizer = trained.load(engine.device)
-    exam = asked.exam(source, shown, tokenizer, engine, Path(cache_dir))
-    seat = Seat(
+    evaluation = settings.evaluation(source, shown, tokenizer, engine, Path(cache_dir))
+    preparation = ModelPreparation(
         engine=engine,
         tokenizer=tokenizer,
         template=shown,
@@ -126,19 +126,21 @@ def evaluate(
         batch_size=8 * per_device_eval_batch_size,
         stop=benchmark.stop if benchmark is not None and benchmark.prompting == "raw" else [],
     )
-    sat = {checkpoint or "base": exam.sit(seat.take(net))}
+    results = {checkpoint or "base": evaluation.run(preparation.prepared(net))}
     del net
     for label, subject in other.items():
         net, its = subject.load(engine.device)
         _refuse_other_tokens(tokenizer, its, label)
-        sat[label] = exam.sit(seat.take(net))
+        results[label] = evaluation.run(preparation.prepared(net))
     runs = sandbox if allow_code_execution else None
-    return cast(float, engine.share(told(exam, sat, runs, gate or {}, run_dir) if engine.rank == 0 else 0.0))
+    return cast(
+        float, engine.share(report_scores(evaluation, results, runs, gate or {}, run_dir) if engine.rank == 0 else 0.0)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
-    """Where one model after the other sits the exam; the arguments are those of `evaluate` and of Answerer."""
+class ModelPreparation:
+    """Makes one model after the other ready to be evaluated; the arguments are those of `evaluate` and of Answerer."""
 
     engine: Engine
     tokenizer: PreTrainedTokenizerBase
@@ -150,14 +152,9 @@ class Seat:
     batch_size: int
     stop: list[str]
 
-    def take(self, net: PreTrainedModel | PeftModel) -> Answerer:
-        """Make `net` the engine's model, in place of the one before; without data there are no losses to take."""
-        if self.padding_mode is not None:
-            whole = LossModel(net, loss_kernel="fused", packed=self.padding_mode != "padding", group=self.engine.group)
-            precision = autocast(self.engine.mixed_precision, self.engine.device)
-            self_test(whole, padding_mode=self.padding_mode, seq_length=self.seq_length, precision=precision)
-            self.engine.model = whole
-        return Answerer(
+    def prepared(self, net: PreTrainedModel | PeftModel) -> PreparedModel:
+        """`net` with its loss and what writes its answers."""
+        answerer = Answerer(
             engine=self.engine,
             net=net,
             tokenizer=self.tokenizer,
@@ -167,6 +164,16 @@ class Seat:
             ends=self.template.ends(self.tokenizer),
             stop=self.stop,
         )
+        return PreparedModel(answerer, self._with_loss(net))
+
+    def _with_loss(self, net: PreTrainedModel | PeftModel) -> LossModel | None:
+        """The tested model; without data there are no losses to take."""
+        if self.padding_mode is None:
+            return None
+        model = LossModel(net, loss_kernel="fused", packed=self.padding_mode != "padding", group=self.engine.group)
+        precision = autocast(self.engine.mixed_precision, self.engine.device)
+        self_test(model, padding_mode=self.padding_mode, seq_length=self.seq_length, precision=precision)
+        return model
 
 
 def _other(against: str | None, trained: SavedModel, found: Callable[[str], SavedModel]) -> dict[str, SavedModel]:

@@ -14,13 +14,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mftcoder.cli.next_steps import after_export
 from mftcoder.core.errors import UserError
 from mftcoder.core.experts import restack_experts, split_experts
-from mftcoder.core.files import staged
 from mftcoder.engine.device import Device, choose_device
 from mftcoder.model.causal_lm import CausalLM
 from mftcoder.model.generation import end_ids
 from mftcoder.model.weights import save_model
 from mftcoder.quantization.base import Quantization
 from mftcoder.storage.restored import FromRun, SavedModel, attach, find, of_run
+from mftcoder.system.files import staged
 from mftcoder.template.base import Template
 
 MergeInto = Literal["trained", "full"]

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError
-from mftcoder.core.files import staged, write_text
-from mftcoder.core.terminal import program, table, terminal
 from mftcoder.model.merging import LowRank, Method, combined, concatenated, factorised, padded
 from mftcoder.model.weights import ADAPTER
-from mftcoder.storage import environment, resumption, snapshot
+from mftcoder.storage import resumption, snapshot
 from mftcoder.storage.adapters import CONFIG, Adapter, read_adapter, write_adapter
 from mftcoder.storage.restored import weights_of
+from mftcoder.system import environment, manifest
+from mftcoder.system.files import staged, write_text
+from mftcoder.system.terminal import program, table, terminal
 
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt")
 SUMS = ("linear", "task_arithmetic")  # of which the result is a product of low rank itself

@@ -11,7 +11,7 @@ import yaml
 
 from mftcoder.cli.mftcoder_json import ABSENT, Setting, left_out, translated
 from mftcoder.core.errors import UserError
-from mftcoder.core.terminal import program
+from mftcoder.system.terminal import program
 
 COLUMN, WIDTH = 44, 120  # where comments begin, and where a line ends at most
 

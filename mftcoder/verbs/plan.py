@@ -12,14 +12,14 @@ from rich.table import Table
 from torch.optim import Optimizer
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.files import write_text
-from mftcoder.core.terminal import table, terminal
 from mftcoder.engine.footprint import ENGINES, Sizes, loading_bytes, sent_bytes, state_bytes, working_bytes
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
+from mftcoder.model.forward.linear_loss import CHUNK_BYTES, CUDA_CHUNK_BYTES
 from mftcoder.model.memory import Outline, outline
 from mftcoder.peft.base import Peft
 from mftcoder.quantization.base import Quantization
+from mftcoder.system.files import write_text
+from mftcoder.system.terminal import table, terminal
 
 
 class Need(TypedDict):

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from mftcoder.core.rng import Seed
-from mftcoder.core.terminal import table, terminal
 from mftcoder.data.corpus.audit import Audit, Report
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.data.mixture import Mixture
@@ -20,6 +19,7 @@ from mftcoder.data.records.source import SPLITS
 from mftcoder.data.stream.forecast import Forecast, forecast
 from mftcoder.data.tokens.preview import LEGEND, LEGEND_OF_MARKS, previews
 from mftcoder.model.causal_lm import CausalLM
+from mftcoder.system.terminal import table, terminal
 from mftcoder.template.base import Template
 
 Described = tuple[Table, list[str]]  # a table, and the lines of its legend, for 80 columns

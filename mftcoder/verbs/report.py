@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.run_files import newest_run
 from mftcoder.report.draw import Format, jobs_of, write
+from mftcoder.system.run_files import newest_run
 
 
 def report(*, name: str, run: str, format: Format) -> None:

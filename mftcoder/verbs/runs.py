@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.terminal import program, table, terminal
 from mftcoder.storage import status
+from mftcoder.system.terminal import program, table, terminal
 
 ROOT = "runs"
 DEEP = ("status.json", "*/status.json", "*/*/status.json", "*/*/*/status.json")

@@ -12,7 +12,6 @@ import torch
 from mftcoder.balancer.base import Balancer, GradientBalancer
 from mftcoder.core.progress import Progress
 from mftcoder.core.rng import Seed
-from mftcoder.core.signals import StopRequest
 from mftcoder.core.state import Stateful
 from mftcoder.data.base import Data
 from mftcoder.engine.base import Engine
@@ -25,11 +24,10 @@ from mftcoder.quantization.base import Quantization
 from mftcoder.scheduler.base import Schedule as LearningRate
 from mftcoder.storage.checkpoints import Checkpoints
 from mftcoder.storage.session import farewell
+from mftcoder.system.signals import StopRequest
 from mftcoder.template.base import Template
 from mftcoder.tracker.base import Tracker
 from mftcoder.tracker.composite import Trackers
-from mftcoder.training.anomalies import Anomalies
-from mftcoder.training.answers import Answers
 from mftcoder.training.assembly import (
     facts_of,
     joined,
@@ -44,7 +42,9 @@ from mftcoder.training.assembly import (
 from mftcoder.training.feed import Feed
 from mftcoder.training.freezing import Freezing
 from mftcoder.training.loop import Trainer
-from mftcoder.training.notices import Departures, announce, before_the_start
+from mftcoder.training.monitoring.anomalies import Anomalies
+from mftcoder.training.monitoring.answers import Answers
+from mftcoder.training.monitoring.notices import Departures, announce, before_the_start
 from mftcoder.training.run import Run
 from mftcoder.training.schedule import Schedule
 from mftcoder.training.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 
 from mftcoder.benchmark.humaneval import HumanEval
 from mftcoder.core.errors import UserError
-from mftcoder.evaluation.benchmarked import program
+from mftcoder.evaluation.benchmark_evaluation import program
 from mftcoder.sandbox.sandbox import Sandbox
 
 SETTINGS = {"prompting": "raw", "instruction": "{prompt}", "stop": []}

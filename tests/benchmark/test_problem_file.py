@@ -7,7 +7,7 @@ import pytest
 
 from mftcoder.benchmark.problem_file import ProblemFile
 from mftcoder.core.errors import UserError
-from mftcoder.evaluation.benchmarked import program
+from mftcoder.evaluation.benchmark_evaluation import program
 
 HUMAN_EVAL = {
     "task_id": "A/1",

@@ -23,15 +23,15 @@ from crashes import At, at_change, die, forked
 from run_files import metrics, names, same_end, step_files
 from toy_training import Run
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
-from mftcoder.core.signals import ending_at_once
 from mftcoder.data.mixture import Mixture
 from mftcoder.report.record import read
 from mftcoder.storage import resumption
 from mftcoder.storage.run_directory import read_config
-from mftcoder.training import answers
-from mftcoder.training.validation import Validator
+from mftcoder.system import manifest
+from mftcoder.system.signals import ending_at_once
+from mftcoder.training.monitoring import answers
+from mftcoder.training.monitoring.validation import Validator
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # Nearly every test forks a process to be killed.

@@ -17,8 +17,8 @@ from mftcoder.core.batch import Sample
 from mftcoder.core.coefficients import TokenWeights
 from mftcoder.core.errors import UserError
 from mftcoder.data.stream.collate import PaddingMode, collate
-from mftcoder.model.loss_model import LossModel
-from mftcoder.model.self_test import self_test
+from mftcoder.model.forward.loss_model import LossModel
+from mftcoder.model.forward.self_test import self_test
 
 UNPACKED = {"gemma2", "gpt_oss"}  # attention of their own
 LENGTHS = (30, 7, 19, 30, 5, 12, 30, 44)

@@ -8,8 +8,8 @@ import torch
 from small_models import FAMILIES, load, preset, save_random, shaken
 from transformers import TextStreamer
 
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.model.generation import Decoding, complete
-from mftcoder.model.loss_model import LossModel
 
 PROMPTS = [np.array(ids, dtype=np.int32) for ids in ([70, 71, 72], [80], list(range(60, 90)))]
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mftcoder.cli.config import build, load
-from mftcoder.model.attention import use_packed_attention
+from mftcoder.model.forward.attention import use_packed_attention
 from mftcoder.model.memory import Outline, outline
 
 LENGTH = 48

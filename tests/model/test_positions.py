@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, GPTBigCodeConfig, Ll
 from mftcoder.core.batch import Sample
 from mftcoder.core.errors import UserError
 from mftcoder.data.stream.collate import collate
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.model.positions import check_length, max_length, original_length
 
 THETA = {"rope_theta": 10000.0}

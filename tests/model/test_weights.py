@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mftcoder.core.errors import UserError
 from mftcoder.engine.single import Single
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.model.weights import ModelWeights, save_adapter
 from mftcoder.peft.base import quiet
 

@@ -16,7 +16,7 @@ from transformers import LlamaForCausalLM
 from mftcoder.core.batch import Sample
 from mftcoder.core.coefficients import TokenWeights
 from mftcoder.data.stream.collate import collate
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.objective.base import LossKernel
 from mftcoder.objective.sft import SFT
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import nn
 from toy_training import Run
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.core.progress import Progress
 from mftcoder.engine.single import Single
+from mftcoder.system import manifest
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -153,7 +153,7 @@ def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypat
     def full(*_: object, **__: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mftcoder.core.files._publish", full)
+    monkeypatch.setattr("mftcoder.system.files._publish", full)
     with pytest.raises(UserError, match=r"No space left on device.*earlier checkpoints are as they were"):
         run.save()
     assert names(tmp_path) == before
@@ -183,7 +183,7 @@ def test_a_full_disk_skips_the_checkpoint_where_that_is_asked_for(
 
     run = Run(tmp_path, resume="auto", asynchronous=asynchronous, on_full="skip")
     with monkeypatch.context() as patch:
-        patch.setattr("mftcoder.core.files._publish", full)
+        patch.setattr("mftcoder.system.files._publish", full)
         run.trained(2)
         run.checkpoints._wait()
     assert "step_000002 could not be saved" in caplog.text
@@ -196,7 +196,7 @@ def test_a_full_disk_skips_the_checkpoint_where_that_is_asked_for(
 
 def test_a_failed_asynchronous_save_is_raised_at_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(tmp_path, asynchronous=True)
-    monkeypatch.setattr("mftcoder.core.files._publish", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("mftcoder.system.files._publish", lambda *_, **__: 1 / 0)
     run.save()
     with pytest.raises(ZeroDivisionError):
         run.save()
@@ -210,7 +210,7 @@ def test_asynchronous_saving_writes_the_state_of_its_step(tmp_path: Path, monkey
         go_on.wait()
         publish(*args, **facts)
 
-    monkeypatch.setattr("mftcoder.core.manifest.seal", wait)
+    monkeypatch.setattr("mftcoder.system.manifest.seal", wait)
     run.train(1)
     bits = run.bits
     run.save()

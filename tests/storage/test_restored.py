@@ -8,10 +8,10 @@ import torch
 from saved_runs import save_run
 from small_models import some_ids
 
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.quantization.nf4 import NF4
 from mftcoder.storage.restored import find, of_run
+from mftcoder.system import manifest
 from mftcoder.template.base import Template
 from mftcoder.template.mftcoder import MFTCoder
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from mftcoder.cli import config
-from mftcoder.core import manifest
 from mftcoder.core.errors import UserError
 from mftcoder.storage import resumption
+from mftcoder.system import manifest
 
 
 def make_run(run: Path, *steps: int, age: int = 0, status: str = "") -> Path:

@@ -247,7 +247,7 @@ def test_on_a_full_disk_the_status_is_true_all_the_same(tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mftcoder.core.files._publish", full)
+    monkeypatch.setattr("mftcoder.system.files._publish", full)
     status.fail(tmp_path, reason="the disk is full", rank=0)
     assert status.read(tmp_path) == Status(state="failed", step=3, reason="the disk is full", rank=0)
     assert [path.name for path in tmp_path.iterdir()] == ["status.json"]

@@ -23,7 +23,7 @@ from mftcoder.core.batch import Sample
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.base import Engine
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.objective.sft import SFT
 from mftcoder.peft.lora import LoRA
 from mftcoder.quantization.nf4 import NF4

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mftcoder.core import manifest
+from mftcoder.system import manifest
 from mftcoder.tracker.base import Tracker
 
 

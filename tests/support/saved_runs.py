@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from mftcoder.cli import config
 from mftcoder.engine.single import Single
 from mftcoder.model.causal_lm import CausalLM
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.model.weights import ModelWeights
 
 SMALL = ("model=tiny", "model.num_hidden_layers=2", "model.hidden_size=64")

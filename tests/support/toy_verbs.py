@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mftcoder.core.errors import Preempted, UserError
-from mftcoder.core.signals import StopRequest
 from mftcoder.storage import status
+from mftcoder.system.signals import StopRequest
 
 SEEN: list[int] = []  # What a job leaves behind in its process.
 

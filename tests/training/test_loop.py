@@ -17,10 +17,10 @@ from mftcoder.balancer.focal import Focal
 from mftcoder.core.batch import Sample
 from mftcoder.data.stream.micro_batches import MicroBatcher
 from mftcoder.engine.single import Single
-from mftcoder.model.loss_model import LossModel
+from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.objective.sft import SFT
 from mftcoder.training.loop import Trainer, steps
-from mftcoder.training.validation import Validator
+from mftcoder.training.monitoring.validation import Validator
 
 TASKS = ["large", "small", "single_token", "absent"]
 SIZES = {0: 15, 1: 8, 2: 1}

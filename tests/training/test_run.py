@@ -12,7 +12,7 @@ from small_tasks import OPTIONS, SIZES, train_only
 
 from mftcoder.cli import config
 from mftcoder.core.errors import Preempted
-from mftcoder.training.anomalies import Anomalies
+from mftcoder.training.monitoring.anomalies import Anomalies
 
 
 def test_a_run_that_stopped_early_takes_no_more_steps_when_it_is_resumed(run, tmp_path):

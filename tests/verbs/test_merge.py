@@ -11,11 +11,11 @@ from saved_runs import SavedRun, save_run
 from small_models import some_ids
 
 from mftcoder.cli import config
-from mftcoder.core import manifest
 from mftcoder.core.errors import ConfigError
 from mftcoder.model.merging import combined
 from mftcoder.storage.adapters import read_adapter
 from mftcoder.storage.restored import find
+from mftcoder.system import manifest
 from mftcoder.verbs.merge import merge
 
 STEP = Path("checkpoints") / "step_000002"

@@ -13,8 +13,8 @@ from typing import Any
 from filelock import FileLock
 from xxhash import xxh3_128_hexdigest
 
-from mftcoder.core import files, manifest
 from mftcoder.core.errors import UserError
+from mftcoder.system import files, manifest
 
 log = logging.getLogger(__name__)
 

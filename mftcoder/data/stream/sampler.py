@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.progress_bar import progress
 from mftcoder.data.corpus.cache import cached, digest, notes
 from mftcoder.data.corpus.fingerprint import of_code
 from mftcoder.data.corpus.tables import Split
 from mftcoder.data.stream.packing import PackedSample
 from mftcoder.data.stream.stream import ExhaustedError, Recipe, Stream
+from mftcoder.system.progress_bar import progress
 
 Pack = tuple[tuple[int, int], ...]  # (task, index in the split) of each sample
 

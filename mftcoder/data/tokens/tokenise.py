@@ -21,13 +21,13 @@ from transformers import PreTrainedTokenizerBase
 from xxhash import xxh3_64_intdigest
 
 from mftcoder.core.dialogue import Dialogue, Example, Pretokenised
-from mftcoder.core.progress_bar import progress
 from mftcoder.data.corpus.tables import SCHEMA, TABLE
 from mftcoder.data.records.faults import EXCERPT, Fault
 from mftcoder.data.records.parsing import parse
 from mftcoder.data.records.source import Record, Source
 from mftcoder.data.tokens.encoding import Encoded, encode
 from mftcoder.data.tokens.too_long import TooLong, fit
+from mftcoder.system.progress_bar import progress
 from mftcoder.template.base import Template
 
 BATCH = 1024

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mftcoder.core.errors import UserError
-from mftcoder.core.manifest import MANIFEST, seal
 from mftcoder.data.corpus.cache import cached, digest, file_digest, notes
+from mftcoder.system.manifest import MANIFEST, seal
 
 
 class Counted:

@@ -1,0 +1,1 @@
+"""The forward pass: packed attention, the fused loss, and the test that a sample's loss is its own."""

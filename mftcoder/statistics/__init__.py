@@ -1,0 +1,1 @@
+"""Estimates with intervals, tests of differences, and verdicts in words."""
