@@ -32,7 +32,7 @@ def test_a_key_is_found_wherever_it_stands() -> None:
     assert found == {
         "lora_rank": "not a parameter of train; did you mean peft.lora_rank?",
         "learning_rate": "not a parameter of train; did you mean optimizer.lr?",
-        "training.save_steps": "not a parameter of Plan; did you mean checkpoint.checkpointing_steps?",
+        "training.save_steps": "not a parameter of Settings; did you mean checkpoint.checkpointing_steps?",
         "per_device_train_batch_size": "not a parameter of train; did you mean training.per_device_train_batch_size?",
         "balancer.coba_tau": "not a parameter of Equal; a parameter of balancer=coba and balancer=coba_original",
         "data.paths": "not a parameter of Stdlib; a parameter of data=folders",

@@ -23,6 +23,6 @@ def test_the_first_failure_is_the_cause_of_the_others(tmp_path: Path) -> None:
     assert status.read(tmp_path) == Status(state="failed", step=3, reason="RuntimeError: boom", rank=1)
 
 
-def test_numbers_that_json_does_not_know_come_back(tmp_path: Path) -> None:
+def test_a_metric_that_json_does_not_know_is_none(tmp_path: Path) -> None:
     status.update(tmp_path, state="completed", metric=float("inf"))
-    assert status.read(tmp_path) == Status(state="completed", metric=float("inf"))
+    assert status.read(tmp_path) == Status(state="completed", metric=None)
