@@ -124,7 +124,9 @@ class TestBf16:
     ) -> None:
         expected, got = reports(toy.reference(work, "", key)), reports(results(engine) / key)
         for a, b in zip(expected, got, strict=True):
-            assert (b["counts"], b["effective"], b["skipped"]) == (a["counts"], a["effective"], a["skipped"])
+            assert (b["counts"], b["skipped"]) == (a["counts"], a["skipped"])
+            surgery = 1e-3 if toy.CASES[key].by_task else 0.0  # There, they follow from the rounded gradients.
+            assert b["effective"] == pytest.approx(a["effective"], rel=surgery, abs=0)
 
     def test_losses_and_norms_are_those_of_one_process(self, engine: str, key: str, work: Path, results: Any) -> None:
         found = differences(reports(toy.reference(work, "", key)), reports(results(engine) / key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -83,7 +84,12 @@ def _publish(path: Path, target: Path, *, replace: bool) -> None:
     if aside is not None:
         _delete(aside)
         os.rename(target, aside)
-    os.rename(path, target)
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FileExistsError(f"{target} exists") from error  # Another process published its own meanwhile.
     sync(target.parent)
     if aside is not None:
         _delete(aside)

@@ -85,3 +85,22 @@ def test_files_that_a_library_wrote_as_private_get_the_modes_of_the_umask(tmp_pa
 def test_a_name_of_255_bytes_can_be_staged(tmp_path: Path) -> None:
     files.write_text(tmp_path / ("n" * 255), "text")
     assert names(tmp_path) == ["n" * 255]
+
+
+def test_of_two_who_publish_at_once_the_second_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other appears after the look at the name, and before the rename."""
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "theirs").touch()
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    monkeypatch.setattr(Path, "is_dir", lambda path: path != target and os.path.isdir(path))
+
+    def publish() -> None:
+        with files.staged(target, replace=False) as new:
+            new.mkdir()
+            (new / "ours").touch()
+
+    with pytest.raises(FileExistsError, match="target exists"):
+        publish()
+    assert names(tmp_path) == ["target"]
+    assert names(target) == ["theirs"]

@@ -20,9 +20,9 @@ from mftcoder.model.forward.loss_model import LossModel
 from mftcoder.model.forward.self_test import self_test
 from mftcoder.model.forward.sequence_parallel import own_part
 
-SHARED = sorted(set(FAMILIES) - {"gemma2"})  # whose attention cannot be replaced
-FLOAT32 = {"mixtral", "deepseek_v2"}  # grouped matrix products have no float64
-ROUNDED = FLOAT32 | {"gemma"}  # its norms compute in float32
+SHARED = sorted(set(FAMILIES) - {"gemma2", "gpt_oss"})  # whose attention cannot be replaced
+FLOAT32 = {"mixtral", "deepseek_v2", "qwen2_moe", "qwen3_moe"}  # grouped matrix products have no float64
+ROUNDED = FLOAT32 | {"gemma", "gemma3_text"}  # whose norms compute in float32
 UNITS, COEFFICIENTS = torch.ones(4, dtype=torch.float64), torch.tensor([0.5, 2.0], dtype=torch.float64)
 
 
