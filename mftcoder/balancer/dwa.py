@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mftcoder.balancer.base import AdaptiveBalancer
+from mftcoder.core.errors import raise_faults
 from mftcoder.core.lengths import in_steps, length_fault
 
 
@@ -44,8 +45,7 @@ class DWA(AdaptiveBalancer):
         super().__init__(min_weight=min_weight, max_weight=max_weight, floor=floor)
         if not temperature > 0:
             raise ValueError(f"temperature: {temperature} is not above 0")
-        if fault := length_fault("window_steps", window_steps):
-            raise ValueError(fault)
+        raise_faults(filter(None, [length_fault("window_steps", window_steps)]), ValueError)
         self.temperature = temperature
         self.window_steps = window_steps
 

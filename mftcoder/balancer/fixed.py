@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from mftcoder.balancer.base import Balancer
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import raise_faults
 
 TaskWeights = dict[str, float] | list[float]
 
@@ -41,8 +41,7 @@ class Fixed(Balancer):
         faults = _order_faults(stages)
         for place, stage in stages.items():
             faults += _faults(place, stage["weights"], self.tasks)
-        if faults:
-            raise UserError("\n".join(faults))
+        raise_faults(faults)
         self.steps = [stage["from_step"] for stage in stages.values()]
         self.table = torch.tensor([_in_order(s["weights"], self.tasks) for s in stages.values()], dtype=torch.float64)
 

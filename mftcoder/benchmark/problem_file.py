@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mftcoder.benchmark.base import Benchmark, Problem, check_instruction
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 
 HUMAN_EVAL = ("task_id", "prompt", "test", "entry_point")
 MBPP = ("task_id", "test_list")
@@ -60,8 +60,7 @@ class ProblemFile(Benchmark):
                 found.append(problem(json.loads(line)))
             except ValueError as error:
                 faults.append(f"{self.path}:{number}: {error}")
-        if faults:
-            raise UserError("\n".join(faults))
+        raise_faults(faults)
         if len({one.key for one in found}) < len(found):
             raise UserError(f"benchmark.path={self.path}: two problems have one task_id; give each its own")
         return found[: self.limit]

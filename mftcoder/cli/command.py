@@ -13,7 +13,7 @@ from typing import NoReturn
 from hydra._internal.utils import get_args_parser
 
 from mftcoder.cli import config, help_pages, names, overlay
-from mftcoder.core.errors import ConfigError
+from mftcoder.core.errors import ConfigError, raise_faults
 from mftcoder.system.run_files import newest_run
 from mftcoder.system.terminal import program
 
@@ -132,8 +132,7 @@ def _settle(command: Command) -> Command:
     given += [value for key, value in map(_pair, command.overrides) if key == "experiment" and _is_experiment(value)]
     if len(given) > 1:
         faults.append(f"{', '.join(given)}: {len(given)} experiments; give one, and the rest as KEY=VALUE")
-    if faults:
-        raise ConfigError(faults)
+    raise_faults(faults, ConfigError)
     rest = [word for word in command.overrides if _pair(word)[0] != "experiment" or not _is_experiment(_pair(word)[1])]
     overrides = [short for word in rest for short in names.spelled_out(command.conf, word)]
     conf, overrides = command.conf, [word if command.multirun else _literal(word) for word in overrides]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mftcoder.cli.secrets import EXTRA_NAMES
-from mftcoder.core.errors import ConfigError
+from mftcoder.core.errors import ConfigError, raise_faults
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -67,8 +67,7 @@ def check(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         sys.path.append(here)  # What is trusted may lie where the command was typed.
     meant = partial(elsewhere, tree=tree, conf=conf_dir())
     schema = Schema(trusted=TRUSTED, users=own, absent=RUNTIME, extra=(TRUSTED_TARGETS, EXTRA_NAMES), elsewhere=meant)
-    if faults := list(schema.component(tree)) or list(_impossible(tree)):
-        raise ConfigError(faults)
+    raise_faults(list(schema.component(tree)) or list(_impossible(tree)), ConfigError)
     return tree
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 
 ABSENT = "???"
 # MFTCoder's own defaults (MftTrainArgs at v0.5), which a file does not repeat.
@@ -76,8 +76,7 @@ def translated(given: Mapping[str, Any]) -> list[Setting]:
     if unknown := [key for key in given if key not in DEFAULTS]:
         raise UserError("\n".join(f"{key}: {given[key]!r}: no argument of MFTCoder" for key in unknown))
     faults = list(_faults({**DEFAULTS, **given}))
-    if faults:
-        raise UserError("\n".join(faults))
+    raise_faults(faults)
     asked = {**DEFAULTS, **given}
     sections = (_model, _data, _loss, _optimizer, _steps)
     return [setting for section in sections for setting in section(asked)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError):
@@ -23,6 +23,17 @@ class ConfigError(UserError):
 
     def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
         return type(self), (self.faults,)  # Sweeps send errors between processes.
+
+
+def raise_faults(faults: Iterable[str], kind: type[ValueError] = UserError) -> None:
+    """Raise one error that names all faults, a line each; nothing happens where there are none.
+
+    Args:
+        faults: messages with place, value and remedy.
+        kind: of the error.
+    """
+    if lines := list(faults):
+        raise kind(lines if issubclass(kind, ConfigError) else "\n".join(lines))
 
 
 class WorkerError(RuntimeError):

@@ -39,7 +39,9 @@ class Folders(Mixture):
         """One source a task."""
         named = self._named()
         if not named:
-            raise UserError("data.paths is empty; give the directory of each task: data.paths=[my/code,my/tests]")
+            raise UserError(
+                f"data.paths is empty: {self.paths}; give the directory of each task: data.paths=[my/code,my/tests]"
+            )
         names = [name for name, _ in named]
         if len(set(names)) < len(names):
             raise UserError(f"data.paths: two tasks of one name among {', '.join(names)}; rename a directory")

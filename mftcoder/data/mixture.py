@@ -11,7 +11,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import TypedDict
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 from mftcoder.data.base import Data
 from mftcoder.data.corpus.tables import Corpus, Split
 from mftcoder.data.loading import Loader
@@ -100,8 +100,7 @@ class Mixture(Data):
         faults += name_faults(names)
         if names and not any(self.tasks.get(name, Task()).get("weight", 1.0) for name in names):
             faults.append(f"tasks: all of {', '.join(names)} have weight 0, so nothing would be learnt")
-        if faults:
-            raise ValueError("; ".join(faults))
+        raise_faults(faults, ValueError)
 
     def _faults(self) -> Iterator[str]:
         if len(self.data_split) != len(SPLITS) or min(self.data_split) < 0 or self.data_split[0] <= 0:

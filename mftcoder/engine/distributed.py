@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed import HashStore  # type: ignore[attr-defined]
 from typing_extensions import override
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 from mftcoder.core.rng import seed_all
 from mftcoder.engine.base import Engine, MakeOptimizer, MixedPrecision
 from mftcoder.engine.boundary import Boundary
@@ -51,8 +51,10 @@ class Distributed(Engine):
 
     def __post_init__(self, device: Device) -> None:
         numbers = {name: getattr(self, name) for name in POSITIVE}
-        if faults := [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n is not None and n <= 0]:
-            raise ValueError("\n".join(faults))
+        raise_faults(
+            [f"engine.{name}: {n} is not above 0" for name, n in numbers.items() if n is not None and n <= 0],
+            ValueError,
+        )
         self.device_choice = device
         if self.processes is not None:
             self._check_groups(self.processes)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 
 Shapes = Mapping[str, torch.Size]
 
@@ -38,7 +38,7 @@ def check(weights: Mapping[str, Tensor], shapes: Shapes) -> None:
         elif weight.shape != shapes[name]:
             faults.append(f"{name}: shape {list(weight.shape)} instead of {list(shapes[name])}")
     if faults:
-        raise UserError("The saved weights do not fit the model:\n" + "\n".join(faults))
+        raise_faults(["The saved weights do not fit the model:", *faults])
 
 
 def check_state(state: Mapping[str, Any], names: Iterable[str]) -> None:

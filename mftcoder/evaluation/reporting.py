@@ -67,9 +67,9 @@ def report_scores(
     if demands:
         terminal().print(gate_table(demands))
     if failed := [f"{demand.task}.{demand.name}" for demand in demands if not demand.passed]:
-        message = f"gate: worse than allowed beyond chance: {', '.join(failed)}; see {run_dir}"
-        log.error(message)
-        raise GateFailed(message)
+        error = GateFailed(f"gate: worse than allowed beyond chance: {', '.join(failed)}; see {run_dir}")
+        log.error("%s", error)
+        raise error
     return losses["valid/loss"] if losses else _first(rows)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import raise_faults
 from mftcoder.metric.base import Answered, Array, Metric, Needs
 from mftcoder.statistics.intervals import Interval, difference, interval
 from mftcoder.statistics.significance import holm, p_value
@@ -121,6 +121,5 @@ def chosen_metrics(
         for name in names
         if name not in known
     ]
-    if faults:
-        raise UserError("\n".join(faults))
+    raise_faults(faults)
     return {task: {name: known[name] for name in own.get(task, names)} for task, names in defaults.items()}

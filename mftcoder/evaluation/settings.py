@@ -11,7 +11,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from mftcoder.benchmark.base import Benchmark
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 from mftcoder.data.base import Data
 from mftcoder.data.corpus.tables import Corpus
 from mftcoder.data.corpus.tables import Split as Samples
@@ -65,8 +65,7 @@ class EvaluationSettings:
             )
         if gate and engine.world_size > 1:
             faults.append(f"gate: {engine.world_size} processes would end with exit code 1; take engine=single")
-        if faults:
-            raise UserError("\n".join(faults))
+        raise_faults(faults)
 
     def _faults(self, decoding: Decoding) -> Iterator[str]:
         named = self.metrics.values() if isinstance(self.metrics, dict) else [self.metrics or []]

@@ -82,7 +82,9 @@ def task(cfg: DictConfig, meeting: Meeting | None = None) -> float | None:
     run_dir, sweep = Path(hydra.runtime.output_dir), hydra.mode is RunMode.MULTIRUN
     try:
         if sweep and meeting is not None:
-            raise ConfigError(["hydra.mode: MULTIRUN starts its own processes; start it with python alone"])
+            raise ConfigError(
+                [f"hydra.mode: {RunMode.MULTIRUN.name} starts its own processes; start it with python alone"]
+            )
         tree = config.check(cfg)
         shape = fit(tree, world.find(os.environ))
     except ConfigError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from mftcoder.core.errors import ConfigError, UserError
+from mftcoder.core.errors import ConfigError, UserError, raise_faults
 
 log = logging.getLogger(__name__)
 
@@ -191,8 +191,7 @@ class Meeting:
     def receive(self) -> dict[str, Any]:
         """What was handed. Raises ConfigError or UserError where it is an error."""
         message: dict[str, Any] = json.loads(self.store.get("message"))
-        if message.get("faults"):
-            raise ConfigError(message["faults"])
+        raise_faults(message.get("faults") or [], ConfigError)
         if "error" in message:
             raise UserError(f"the first process could not start: {message['error']}")
         return message

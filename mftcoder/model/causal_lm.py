@@ -110,11 +110,15 @@ class CausalLM:
         try:
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
         except Exception as error:  # The library raises anything where a field is of another type.
-            raise unloadable("tokenizer", source, str(error)) from error
+            raise unloadable("tokenizer", source, f"{error}") from error
         if not tokenizer.is_fast:
-            raise unloadable("tokenizer", source, "it has no fast version (tokenizer.json)")
+            raise unloadable("tokenizer", source, f"{type(tokenizer).__name__} has no fast version (tokenizer.json)")
         if tokenizer.eos_token is None:
-            raise unloadable("tokenizer", source, "it has no eos_token, with which every answer ends")
+            raise unloadable(
+                "tokenizer",
+                source,
+                f"no eos_token, with which every answer ends, in {tokenizer.special_tokens_map}",
+            )
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         return cast(PreTrainedTokenizerBase, tokenizer)
@@ -130,7 +134,7 @@ class CausalLM:
         try:
             return cast(PretrainedConfig, AutoConfig.from_pretrained(source, **options))
         except (OSError, ValueError) as error:
-            raise unloadable("model", source, str(error)) from error
+            raise unloadable("model", source, f"{error}") from error
 
     def commit(self) -> str | None:
         """The commit of the hub repository that `revision` stands for; None for a directory.
@@ -178,7 +182,7 @@ class CausalLM:
         except ImportError as error:  # FlashAttention or bitsandbytes
             raise UserError(f"model {source!r} needs a package that is not installed: {error}") from error
         except (OSError, ValueError) as error:
-            raise unloadable("model", source, str(error)) from error
+            raise unloadable("model", source, f"{error}") from error
         if missing := ", ".join(sorted(report["missing_keys"])):
             raise unloadable("model", source, f"no weights for {missing}, which would stay random")
         if unexpected := sorted(report["unexpected_keys"]):
@@ -200,7 +204,7 @@ class CausalLM:
             with torch.device("meta"):
                 net = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=self.trust_remote_code)
         except (OSError, ValueError) as error:
-            raise unloadable("config", self.source(), str(error)) from error
+            raise unloadable("config", self.source(), f"{error}") from error
         self._configure(net, published)
         return cast(PreTrainedModel, net.train())
 

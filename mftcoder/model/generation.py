@@ -14,6 +14,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
+from mftcoder.core.errors import raise_faults
+
 Prompt = NDArray[np.int32]  # [n] token ids
 
 
@@ -48,8 +50,9 @@ class Decoding:
             ("num_beams", self.num_beams >= 1, "at least 1"),
             ("repetition_penalty", self.repetition_penalty > 0, "above 0; 1 is none"),
         ]
-        if faults := [f"{name}: {getattr(self, name)} is not {rule}" for name, fine, rule in wanted if not fine]:
-            raise ValueError("\n".join(faults))
+        raise_faults(
+            [f"{name}: {getattr(self, name)} is not {rule}" for name, fine, rule in wanted if not fine], ValueError
+        )
 
     def config(
         self, net: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, ends: Collection[str]

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from typing_extensions import override
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 from mftcoder.peft.base import Peft, quiet
 from mftcoder.peft.fused_lora import fuse
 
@@ -64,7 +64,10 @@ class LoRA(Peft):
         if not 0 <= lora_dropout < 1:
             raise ValueError(f"peft.lora_dropout: {lora_dropout} is not in [0, 1); 0.05 is usual")
         if target_parameters and (lora_dropout or use_dora):
-            raise ValueError("peft.target_parameters: PEFT adapts these only with lora_dropout=0 and use_dora=false")
+            raise ValueError(
+                "peft.target_parameters: PEFT adapts these only with lora_dropout=0 and use_dora=false, "
+                f"not with {lora_dropout} and {str(use_dora).lower()}"
+            )
         self.lora_rank = lora_rank
         self.lora_alpha = lora_alpha
         self.lora_dropout = lora_dropout
@@ -147,8 +150,7 @@ class LoRA(Peft):
             for name in names or []
             if not any(f".{part}".endswith(f".{name}") for part in parts)
         ]
-        if faults:
-            raise UserError("\n".join(faults))
+        raise_faults(faults)
 
 
 def stacked(net: nn.Module) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import UserError, raise_faults
 from mftcoder.system.progress_bar import progress
 
 GRACE = 10.0  # seconds that a machine under load may need around a program
@@ -80,8 +80,7 @@ class Sandbox:
             faults.append(f"num_workers: {self.num_workers} is below 1; null is one a core")
         if self.run is not None and "{file}" not in self.run:
             faults.append(f"run: {self.run!r} does not say where the program is; expected 'node {{file}}'")
-        if faults:
-            raise ValueError("\n".join(faults))
+        raise_faults(faults, ValueError)
 
     def outcomes(self, programs: Sequence[str]) -> list[Outcome]:
         """How each program ended, in order.

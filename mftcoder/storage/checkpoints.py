@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from mftcoder.core.errors import raise_faults
 from mftcoder.core.lengths import length_fault
 from mftcoder.core.progress import Keep
 from mftcoder.engine.base import Engine
@@ -50,8 +51,7 @@ class Checkpoints:
         asynchronous: bool,
         on_full: OnFull,
     ) -> None:
-        if fault := length_fault("checkpointing_steps", checkpointing_steps):
-            raise ValueError(fault)
+        raise_faults(filter(None, [length_fault("checkpointing_steps", checkpointing_steps)]), ValueError)
         self.checkpointing_steps = checkpointing_steps
         self.saving_limit = saving_limit
         self.keep = keep

@@ -172,7 +172,8 @@ class Session:
     def _last_whole(self) -> Path:
         if self.last is None:
             raise UserError(
-                "this run has no checkpoint yet to go back to; with a smaller checkpoint.checkpointing_steps it has"
+                f"{self._directory.parent}: this run has no checkpoint yet to go back to; "
+                "with a smaller checkpoint.checkpointing_steps it has"
             )
         if faults := manifest.faults(self.last):
             raise UserError(f"{self.last}, which the run has to go back to, is damaged: {'; '.join(faults)}")

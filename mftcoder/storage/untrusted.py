@@ -14,7 +14,7 @@ from typing import Any
 
 from mftcoder.cli.config import TRUSTED, TRUSTED_TARGETS, build, conf_dir
 from mftcoder.cli.schema import PARTIAL, Schema
-from mftcoder.core.errors import ConfigError, UserError
+from mftcoder.core.errors import ConfigError, UserError, raise_faults
 
 PATHS = ("path", "file", "directory")  # keys whose texts are paths; records alone are read wherever they lie
 # Of an adapter_config.json: what makes PEFT import a module, or compute a new adapter in place of the saved one.
@@ -49,12 +49,10 @@ def component(name: str, tree: Any, wanted: Any, *, step: Path, trusted: Sequenc
     Raises:
         ConfigError: it is something else, or what a checkpoint may not ask for.
     """
-    if faults := list(_forbidden(tree, name, step)):
-        raise ConfigError(faults)
+    raise_faults(_forbidden(tree, name, step), ConfigError)
     schema = Schema(trusted=TRUSTED, users=trusted, allowed=choices(name))
     try:
-        if faults := list(schema.value(tree, name, wanted)):
-            raise ConfigError(faults)
+        raise_faults(schema.value(tree, name, wanted), ConfigError)
         return build(tree, name)
     except (RecursionError, TypeError, OverflowError) as error:
         raise ConfigError([f"{name}: cannot be built: {error}"]) from error

@@ -49,7 +49,7 @@ def read(directory: Path) -> dict[str, Any]:
     """
     content = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     if not isinstance(content, dict) or content.pop("sha256", None) != _digest(content):
-        raise ValueError("its own hash does not match")
+        raise ValueError(f"its own hash does not match: {content!r:.40}")
     if not isinstance(content.get("files"), dict):
         raise ValueError(f"files: {content.get('files')!r} is no list of files by name")
     return content

@@ -125,7 +125,10 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     token = tokenizer.eos_token
     if token is None:
-        raise UserError("the tokenizer has no eos_token, which ends a text; set one in its tokenizer_config.json")
+        raise UserError(
+            "the tokenizer has no eos_token, which ends a text; set one in the tokenizer_config.json of "
+            f"{tokenizer.name_or_path!r}"
+        )
     return str(token)
 
 

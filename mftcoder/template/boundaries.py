@@ -53,7 +53,10 @@ def observe(render: Render, control: re.Pattern[str]) -> AnswerFrame:
     ends = [control.search(text, text.find(OPEN)) for text in texts]
     closing = frozenset(end[0] for end in ends if end)
     if not closing:
-        raise UserError("the chat template ends answers with no control token, so that a model would not learn to stop")
+        raise UserError(
+            "the chat template ends answers with no control token, so that a model would not learn to stop: "
+            f"{texts[0][-40:]!r}"
+        )
     return AnswerFrame(asked.removeprefix(plain) if asked.startswith(plain) else "", closing)
 
 

@@ -18,7 +18,7 @@ class Native(Rendered):
             return str(tokenizer.get_chat_template(tools=list(dialogue.tools) or None))
         except ValueError as error:
             raise UserError(
-                "template=native: the tokenizer has no chat template; choose another, as template=chatml"
+                f"template=native: the tokenizer has no chat template; choose another, as template=chatml ({error})"
             ) from error
 
     def jinja(self, tokenizer: PreTrainedTokenizerBase) -> str | None:

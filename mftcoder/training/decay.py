@@ -19,11 +19,13 @@ def decay_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], weight_de
     """
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
+    total = 0
     for name, parameter in named_parameters:
+        total += parameter.numel()
         if parameter.requires_grad:
             (decayed if _decays(name, parameter) else undecayed).append(parameter)
     if not decayed and not undecayed:
-        raise UserError("peft: no parameter of the model is trainable; choose peft=lora, or peft=none to train all")
+        raise UserError(f"peft: none of {total:,} parameters is trainable; choose peft=lora, or peft=none to train all")
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

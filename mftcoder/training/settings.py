@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from mftcoder.core.errors import raise_faults
 from mftcoder.core.lengths import length_fault
 
 MAY_BE_ZERO = ("sample_generations", "frozen_weight")
@@ -142,8 +143,7 @@ class Settings(StepSettings, EvaluationSettings, StoppingSettings, AnomalySettin
     """
 
     def __post_init__(self) -> None:
-        if faults := [f"training.{fault}" for fault in self._faults()]:
-            raise ValueError("\n".join(faults))
+        raise_faults([f"training.{fault}" for fault in self._faults()], ValueError)
 
     def _faults(self) -> Iterator[str]:
         for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):

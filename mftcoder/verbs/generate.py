@@ -14,7 +14,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TextStreamer
 
 from mftcoder.core.dialogue import Dialogue, Turn
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import raise_faults
 from mftcoder.core.rng import Seed, seed_all
 from mftcoder.data.records.faults import Fault, refuse
 from mftcoder.data.records.parsing import parse
@@ -51,8 +51,7 @@ def generate(
     name: of the directory that runs go to. run_dir: where answers go that `output` gives no other place.
     Raises UserError for what cannot be answered.
     """
-    if faults := list(_impossible(prompt, prompts, output, per_device_eval_batch_size)):
-        raise UserError("\n".join(faults))
+    raise_faults(_impossible(prompt, prompts, output, per_device_eval_batch_size))
     seed_all(seed)
     trained = find(checkpoint, model=model, quantization=quantization, trusted=trusted_targets)
     net, tokenizer = trained.load(choose_device(device))
@@ -168,10 +167,10 @@ def _question(record: dict[str, Any], origin: str, system: str | None) -> Dialog
         return Dialogue((*opening(record.get("system", system)), Turn("user", prompt)), origin)
     example = parse(record, origin, format=None, columns={})
     if not isinstance(example, Dialogue) or example.kind == "verbatim":
-        raise ValueError("a record that is no dialogue holds no question; expected a prompt or a dialogue")
+        raise ValueError(f"holds no question, as it is no dialogue: {record!r:.60}; expected a prompt or a dialogue")
     if example.kind == "text":
         return example
     turns = example.turns[:-1] if example.turns[-1].role == "assistant" else example.turns
     if not turns:
-        raise ValueError("holds an answer, but no question")
+        raise ValueError(f"holds an answer, but no question: {record!r:.60}")
     return replace(example, turns=turns if turns[0].role == "system" else (*opening(system), *turns))

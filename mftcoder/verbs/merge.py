@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mftcoder.core.errors import ConfigError
+from mftcoder.core.errors import ConfigError, raise_faults
 from mftcoder.model.merging import LowRank, Method, combined, concatenated, factorised, padded
 from mftcoder.model.weights import ADAPTER
 from mftcoder.storage import resumption, snapshot
@@ -67,8 +67,7 @@ def merge(
     """
     coefficients = coefficients if coefficients is not None else [1 / len(inputs) for _ in inputs]
     target = Path(output) if output is not None else run_dir / resumption.STEPS / snapshot.name_of(0)
-    if faults := list(_faults(inputs, coefficients, method, density, lora_rank, target)):
-        raise ConfigError(faults)
+    raise_faults(_faults(inputs, coefficients, method, density, lora_rank, target), ConfigError)
     places = [weights_of(text) for text in inputs]
     parts = [Input(p, c, read_adapter(p)) for p, c in zip(places, coefficients, strict=True)]
     _refuse_other_bases(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mftcoder.core.errors import UserError
+from mftcoder.core.errors import raise_faults
 
 SHOWN = 20
 EXCERPT = 200
@@ -51,7 +51,7 @@ def refuse(faults: Sequence[Fault], *, rows: int, max_fraction: float, remedy: s
     lines += [f"  {alike[0]}{like_it(alike)}" for alike in shown]
     if rest := len(faults) - sum(map(len, shown)):
         lines.append(f"  … and {rest} more")
-    raise UserError("\n".join([*lines, remedy]))
+    raise_faults([*lines, remedy])
 
 
 def like_it(alike: Sequence[Fault]) -> str:

@@ -139,7 +139,10 @@ def preference(record: Record, origin: str) -> Preference:
         both.append(said if said[: len(before)] == before else before + said)
     shared = next((i for i, (a, b) in enumerate(zip(*both, strict=False)) if a != b), min(map(len, both)))
     if shared == 0 or any(len(said) == shared for said in both):
-        raise ValueError("chosen and rejected: expected the same turns first (or a prompt), and then turns that differ")
+        raise ValueError(
+            "chosen and rejected: expected the same turns first (or a prompt), and then turns that differ; "
+            f"of {len(both[0])} and {len(both[1])} turns the first {shared} agree"
+        )
     given = tuple(replace(turn, train=False) for turn in both[0][:shared])
     offered = tools(record.get("tools"))
     chosen, rejected = (Dialogue(system(record) + given + said[shared:], origin, tools=offered) for said in both)
@@ -153,8 +156,10 @@ def input_ids(record: Record, origin: str) -> Pretokenised:
         labels = whole_numbers(record, "labels", len(ids))
         supervised = labels != -100
         if (labels != ids)[supervised].any():
+            at = int(np.flatnonzero((labels != ids) & supervised)[0])
             raise ValueError(
-                "labels: differ from input_ids where they are not -100; expected the ids themselves, not shifted"
+                "labels: differ from input_ids where they are not -100; expected the ids themselves, not shifted "
+                f"({labels[at]} for {ids[at]} at place {at})"
             )
     elif record.get("loss_mask") is not None:
         supervised = whole_numbers(record, "loss_mask", len(ids), flags=True) != 0
@@ -165,7 +170,9 @@ def input_ids(record: Record, origin: str) -> Pretokenised:
         attended = whole_numbers(record, "attention_mask", len(ids), flags=True) != 0
         length = int(attended.sum())
         if not attended[:length].all():
-            raise ValueError("attention_mask: has a 0 before a 1; expected padding at the end only")
+            raise ValueError(
+                f"attention_mask: has a 0 before a 1; expected padding at the end only, not at {int(attended.argmin())}"
+            )
     return Pretokenised(ids[:length].astype(np.int32), supervised[:length], origin)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 BLOCK = 1 << 20
 BETWEEN = re.compile(r"[\s,]*")
+NUMBER = re.compile(r"[-+.eE\d]*")
+LONGEST = "-Infinity"  # of what is one token, and so an error at its first character where it is cut off
 
 
 class JsonStream:
@@ -62,6 +64,8 @@ class JsonStream:
                 if not self._fill():
                     raise
             else:
+                if isinstance(value, int | float) and NUMBER.fullmatch(self._buffer, stop) and self._fill():
+                    continue  # A number may go on in the next block.
                 self._move(stop)
                 return value
 
@@ -77,4 +81,4 @@ class JsonStream:
 
     def _incomplete(self, error: json.JSONDecodeError) -> bool:
         """Whether the text may only have ended too early: inside a string, or within its last characters."""
-        return error.msg.startswith("Unterminated string") or error.pos >= len(self._buffer) - len("\\u0000")
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self._buffer) - len(LONGEST)

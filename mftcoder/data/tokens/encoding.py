@@ -117,7 +117,10 @@ class Backend:
         aligned = self._guarded(texts)
         ids = self.sanitizer.meaning[aligned.ids]
         if (ids < 0).any():
-            raise UserError("this tokenizer makes control tokens of plain text: use template.sanitize=error or keep")
+            raise UserError(
+                f"this tokenizer makes control tokens of plain text: use template.sanitize=error or keep "
+                f"({int((ids < 0).sum())} in {texts[0][:40]!r} …)"
+            )
         return aligned._replace(ids=ids)
 
 

@@ -36,7 +36,9 @@ class LossModel(nn.Module):
         self.kernel = KERNELS[loss_kernel]
         self.transform = _transform(self.causal.config)
         if group is not None and not packed:
-            raise UserError("engine.context_parallel shares packed rows only; take data.padding_mode=pack")
+            raise UserError(
+                f"engine.context_parallel={group.size()} shares packed rows only; take data.padding_mode=pack"
+            )
         if packed:
             use_packed_attention(self.causal, None if group is None else shared_attention(self.causal, group))
 

@@ -43,6 +43,15 @@ def test_records_of_an_array_come_whole_from_blocks_of_any_size(
     assert found == values
 
 
+@pytest.mark.parametrize("text", ["-Infinity", "12345", "-1.5e+300", "true", "null"])
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_a_bare_value_is_whole_wherever_a_block_ends(text: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "BLOCK", block)
+    reading = stream(f"{text}\n{text}")
+    assert [reading.value() for _ in range(2) if reading.peek()] == [json.loads(text)] * 2
+    assert reading.peek() == ""
+
+
 def test_a_byte_order_mark_is_no_character_and_lines_are_counted_from_one() -> None:
     reading = JsonStream(io.BufferedReader(io.BytesIO("\ufeff1,\n\n 2".encode())), 1 << 26)  # type: ignore[arg-type]
     assert (reading.peek(), reading.value(), reading.line) == ("1", 1, 1)
