@@ -8,33 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rendered_dialogue import TURNS, one, template
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Preference, Pretokenised, Turn
 from mftcoder.core.errors import UserError
 from mftcoder.data.records.faults import Fault
 from mftcoder.data.records.parsing import parse
-from mftcoder.data.tokens.encoding import Encoded, encode, encode_prompt
+from mftcoder.data.tokens.encoding import encode, encode_prompt
 from mftcoder.template.base import Template
 from mftcoder.template.chatml import ChatML
-from mftcoder.template.codefuse import CodeFuse
-
-MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
-TURNS = (
-    Turn("system", "Sei nett."),
-    Turn("user", "排序\u00a0😀"),
-    Turn("assistant", "好的 ✓"),
-    Turn("user", "ok?"),
-    Turn("assistant", "ja\n"),
-)
-
-
-def template(tokenization: str = "whole", train_on: object = "assistant", sanitize: str = "escape") -> CodeFuse:
-    return CodeFuse(role_markers=MARKERS, tokenization=tokenization, train_on=train_on, sanitize=sanitize)
-
-
-def one(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerFast, template: CodeFuse, kind: str = "chat") -> Encoded:
-    return encode([Dialogue(turns, "x:1", kind=kind)], template, tokenizer)[0]
 
 
 @pytest.mark.parametrize("tokenization", ["whole", "segments"])

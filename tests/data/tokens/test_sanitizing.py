@@ -9,32 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rendered_dialogue import one, template
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Turn
-from mftcoder.data.tokens.encoding import Encoded, encode
+from mftcoder.data.tokens.encoding import encode
 from mftcoder.template.chatml import ChatML
-from mftcoder.template.codefuse import CodeFuse
 from mftcoder.template.native import Native
-
-MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
-TURNS = (
-    Turn("system", "Sei nett."),
-    Turn("user", "排序\u00a0😀"),
-    Turn("assistant", "好的 ✓"),
-    Turn("user", "ok?"),
-    Turn("assistant", "ja\n"),
-)
-
-
-def template(tokenization: str = "whole", train_on: object = "assistant", sanitize: str = "escape") -> CodeFuse:
-    return CodeFuse(role_markers=MARKERS, tokenization=tokenization, train_on=train_on, sanitize=sanitize)
-
-
-def one(turns: tuple[Turn, ...], tokenizer: PreTrainedTokenizerFast, template: CodeFuse, kind: str = "chat") -> Encoded:
-    return encode([Dialogue(turns, "x:1", kind=kind)], template, tokenizer)[0]
-
 
 QUIET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = st.text(max_size=12).filter(lambda t: t.encode("utf-8", "ignore").decode() == t) | st.sampled_from(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rendered_dialogue import MARKERS, TURNS
 from transformers import PreTrainedTokenizerFast
 
 from mftcoder.core.dialogue import Dialogue, Pretokenised, Turn
@@ -15,15 +16,7 @@ from mftcoder.template.base import Template
 from mftcoder.template.codefuse import CodeFuse
 from mftcoder.template.llama3 import Llama3
 
-MARKERS = {"system": "<s>system\n", "user": "<s>human\n", "assistant": "<s>bot\n"}
 MFTCODER = CodeFuse(role_markers=MARKERS, tokenization="whole", train_on="assistant", sanitize="escape")
-TURNS = (
-    Turn("system", "Sei nett."),
-    Turn("user", "排序\u00a0😀"),
-    Turn("assistant", "好的 ✓"),
-    Turn("user", "ok?"),
-    Turn("assistant", "ja\n"),
-)
 
 
 def fitted(
